@@ -1,0 +1,96 @@
+"""All that the author of a plugin imports: hooks, Protocols, value objects and errors.
+
+What stands here is kept stable; everything else in `core` may change at any time.
+"""
+
+from __future__ import annotations
+
+from core.domain.accounts import (
+    ApiKey,
+    Member,
+    Membership,
+    Organization,
+    Role,
+    Session,
+    User,
+)
+from core.domain.codes import Code, CodePage, CodeQuery, CodeSort, slug_key
+from core.domain.images import QUIET_ZONE, ErrorCorrection, Layout, Symbol, lay_out
+from core.domain.periods import Interval, Window
+from core.domain.scans import SLOT, Bots, Scan, SlotCount, Totals, slot_of
+from core.domain.validation import Secret
+from core.errors import (
+    ConfigurationError,
+    Conflict,
+    QuietzoneError,
+    SlugTaken,
+    StorageUnavailable,
+)
+from core.extension.hookspecs import PluginContext, PluginSettings, hookimpl
+from core.ports import (
+    ApiKeys,
+    Cache,
+    Codes,
+    Encoder,
+    Idempotency,
+    Memberships,
+    Organizations,
+    Period,
+    RecordedAnswer,
+    Renderer,
+    ScanStore,
+    Sessions,
+    Storage,
+    Users,
+)
+
+__all__ = [
+    "QUIET_ZONE",
+    "SLOT",
+    "ApiKey",
+    "ApiKeys",
+    "Bots",
+    "Cache",
+    "Code",
+    "CodePage",
+    "CodeQuery",
+    "CodeSort",
+    "Codes",
+    "ConfigurationError",
+    "Conflict",
+    "Encoder",
+    "ErrorCorrection",
+    "Idempotency",
+    "Interval",
+    "Layout",
+    "Member",
+    "Membership",
+    "Memberships",
+    "Organization",
+    "Organizations",
+    "Period",
+    "PluginContext",
+    "PluginSettings",
+    "QuietzoneError",
+    "RecordedAnswer",
+    "Renderer",
+    "Role",
+    "Scan",
+    "ScanStore",
+    "Secret",
+    "Session",
+    "Sessions",
+    "SlotCount",
+    "SlugTaken",
+    "Storage",
+    "StorageUnavailable",
+    "Symbol",
+    "Totals",
+    "User",
+    "Users",
+    "Window",
+    "hookimpl",
+    "lay_out",
+    "slot_of",
+    "slug_key",
+]

@@ -1,0 +1,80 @@
+"""The composition root: settings, plugins, services and HTTP become one application."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+
+import falcon
+
+from core.extension.hookspecs import PluginContext
+from core.extension.host import PluginHost
+from core.http import problems, routes
+from core.http.middleware import Gate, Tracing
+from core.http.request import Request
+from core.http.resources.session import cookie_name
+from core.services import Components, Services, utc_now
+from core.settings import Settings, load
+
+
+class Application(falcon.App[Request, falcon.Response]):
+    """The WSGI application, with what belongs to it."""
+
+    settings: Settings
+    host: PluginHost
+    services: Services
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    token_bytes: Callable[[int], bytes] = secrets.token_bytes,
+) -> Application:
+    """The application, put together but with nothing open: `app.services.open()` does that.
+
+    Raises ConfigurationError for anything that an operator has to mend.
+    """
+    settings = settings or load()
+    host = load_plugins(settings)
+    services = Services(settings, choose(settings, host), clock, token_bytes)
+    app = Application(
+        request_type=Request,
+        middleware=[
+            Tracing(settings.log.requests),
+            Gate(services, settings.base_url, cookie_name(settings.base_url)),
+        ],
+    )
+    app.settings, app.host, app.services = settings, host, services
+    app.req_options.auto_parse_form_urlencoded = False
+    app.resp_options.xml_error_serialization = False
+    problems.install(app)
+    routes.install(app, services, settings)
+    return app
+
+
+def load_plugins(settings: Settings) -> PluginHost:
+    """The enabled plugins and what they offer."""
+    context = PluginContext(data=settings.data, base_url=settings.base_url)
+    return PluginHost(settings.plugins.enabled, settings.plugin, context)
+
+
+def choose(settings: Settings, host: PluginHost) -> Components:
+    """The components that the settings name; raises ConfigurationError where one is missing."""
+    return Components(
+        encoder=host.encoders.choose(settings.images.encoder, "images.encoder"),
+        renderers=dict(host.renderers),
+        storage=host.storages.choose(settings.storage.backend, "storage.backend"),
+        scan_store=host.scan_stores.choose(settings.scans.store, "scans.store"),
+        cache=host.caches.choose(settings.cache.backend, "cache.backend"),
+        periods=dict(host.periods),
+    )
+
+
+def configure_logging(settings: Settings) -> None:
+    """Write the log to standard error, from `log.level` up."""
+    logging.basicConfig(
+        level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )

@@ -1,0 +1,241 @@
+"""The `quietzone` command."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from core import __version__
+from core.app import Application, create_app
+from core.domain.accounts import OrganizationDraft, Role, User, check_organization_slug
+from core.domain.validation import field_rules, read
+from core.errors import NotFound, QuietzoneError
+from core.http.resources.base import Access
+from core.http.routes import ROUTES
+from core.services import Services, sample
+from core.settings import dump
+
+_GUNICORN_CONFIG = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
+_FIRST_EMAIL = "owner@example.com"
+_ROLES = click.Choice([role.value for role in Role])
+
+
+class _Group(click.Group):
+    """Shows our own errors as one line, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except QuietzoneError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group)
+@click.version_option(__version__, prog_name="quietzone")
+def main() -> None:
+    """Self-hosted QR codes for organisations."""
+
+
+@main.command()
+def serve() -> None:
+    """Serve HTTP under gunicorn until stopped."""
+    create_app()
+    command = [sys.executable, "-m", "gunicorn", "--config", str(_GUNICORN_CONFIG)]
+    os.execv(sys.executable, command)
+
+
+@main.command()
+def init() -> None:
+    """Set up the database; where it is empty, create a first organisation and its owner."""
+    app = create_app()
+    with _open(app) as services:
+        services.storage.migrate()
+        if services.storage.organizations.all():
+            click.echo("Quietzone is set up already.")
+            return
+        password = secrets.token_urlsafe(12)
+        owner = services.accounts.add_user(_FIRST_EMAIL, password, "Owner")
+        organization = services.organizations.found(
+            OrganizationDraft(name="My organization", slug="main"), owner
+        )
+    url = app.settings.base_url
+    cookies = app.settings.data / "cookies.txt"
+    json = "-H 'Content-Type: application/json'"
+    click.echo(
+        f"""\
+Quietzone is set up. This is shown once:
+
+address: {url}
+email: {_FIRST_EMAIL}
+password: {password}
+
+Try it, once it serves: sign in, make a code, scan it.
+
+curl -c {cookies} {json} -d '{{"email": "{_FIRST_EMAIL}", "password": "{password}"}}' {url}/api/session
+curl -b {cookies} {json} -d '{{"destination": "https://example.com", "slug": "hello"}}' {url}/api/organizations/{organization.id}/qr-codes
+curl -i {url}/r/hello
+"""  # noqa: E501
+    )
+
+
+@main.command()
+@click.option("--check", "only_check", is_flag=True, help="Only tell; exit 1 if any is pending.")
+def migrate(only_check: bool) -> None:
+    """Bring the database's schema up to date."""
+    with _open(create_app()) as services:
+        if only_check:
+            pending = services.storage.pending_migrations()
+            for name in pending:
+                click.echo(f"pending: {name}")
+            if pending:
+                sys.exit(1)
+            click.echo("The schema is up to date.")
+            return
+        applied = services.storage.migrate()
+        for name in applied:
+            click.echo(f"applied: {name}")
+        if not applied:
+            click.echo("The schema is up to date.")
+
+
+@main.command()
+def check() -> None:
+    """Validate the effective configuration and show it, secrets hidden."""
+    app = create_app()
+    for name in app.settings.__struct_fields__:
+        if name != "plugin":
+            _show(name, dump(getattr(app.settings, name)))
+    for name, options in app.host.options.items():
+        if options is not None:
+            _show(f"plugin.{name}", dump(options))
+    _show("storage in use", dict(app.services.storage.describe()))
+    with _open(app):
+        click.echo("The configuration is sound.")
+
+
+@main.command()
+def plugins() -> None:
+    """List the installed plugins, their versions, and who offers what."""
+    for plugin in create_app().host.describe():
+        state = "enabled" if plugin.enabled else "not enabled"
+        offers = f"  {', '.join(plugin.offers)}" if plugin.offers else ""
+        click.echo(f"{plugin.name:12} {plugin.distribution} {plugin.version:8} {state}{offers}")
+
+
+@main.command()
+def routes() -> None:
+    """List every route with what it takes to call it."""
+    for route in ROUTES:
+        for method, rule in route.access.items():
+            who = rule.value if isinstance(rule, Access) else f"role {rule.value}"
+            path = route.path.replace(":uuid", "").replace(":segment", "")
+            click.echo(f"{method:6} {path:58} {who}")
+
+
+@main.group()
+def organization() -> None:
+    """Organisations."""
+
+
+@organization.command("add")
+@click.argument("name")
+@click.option("--slug", help="Its name in commands; made from NAME where it is left out.")
+def organization_add(name: str, slug: str | None) -> None:
+    """Create an organisation; give it an owner with `quietzone user add`."""
+    data = {"name": name} if slug is None else {"name": name, "slug": slug}
+    draft = read(OrganizationDraft, data, field_rules(slug=check_organization_slug))
+    with _open(create_app()) as services:
+        added = services.organizations.found(draft, None)
+    click.echo(f"organization: {added.slug}\nid: {added.id}")
+
+
+@main.group()
+def user() -> None:
+    """People."""
+
+
+@user.command("add")
+@click.argument("email")
+@click.option("--organization", "slug", required=True, help="The organisation's slug.")
+@click.option("--role", type=_ROLES, required=True)
+@click.option("--name", default="", help="The person's name.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def user_add(email: str, slug: str, role: str, name: str, password_stdin: bool) -> None:
+    """Create an account and make it a member; an account that exists is made a member."""
+    with _open(create_app()) as services:
+        found = services.storage.organizations.by_slug(slug)
+        if found is None:
+            raise NotFound(
+                f"there is no organization {slug!r}; create it with 'quietzone organization add'"
+            )
+        account = services.storage.users.by_email(email.strip().lower())
+        password = "" if account else _password(password_stdin)
+        with services.storage.transaction():
+            account = account or services.accounts.add_user(email, password, name)
+            services.organizations.add_membership(found.id, account, Role(role))
+    click.echo(f"{account.email} is {role} of {found.slug}.")
+
+
+@main.command()
+@click.option("--days", default=180, show_default=True, type=click.IntRange(1, 3650))
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same scans.")
+def demo(days: int, seed: int) -> None:
+    """Create a sample organisation with codes and months of scans."""
+    email, password = "sample@example.com", secrets.token_urlsafe(12)
+    with _open(create_app()) as services:
+        services.storage.migrate()
+        with services.storage.transaction():
+            owner = _sample_owner(services, email, password)
+            made, codes = sample.create_organization(services, owner)
+        chance = random.Random(seed)
+        scans = list(sample.scans(codes, services.clock(), days, chance))
+        with click.progressbar(length=len(scans), label="scans", file=sys.stderr) as bar:
+            for start in range(0, len(scans), sample.BATCH):
+                batch = scans[start : start + sample.BATCH]
+                services.scan_store.append(batch)
+                bar.update(len(batch))
+    click.echo(f"organization: {made.slug}\nid: {made.id}\ncodes: {len(codes)}")
+    click.echo(f"scans: {len(scans)}\nemail: {email}\npassword: {password}")
+
+
+def _sample_owner(services: Services, email: str, password: str) -> User:
+    if services.storage.users.by_email(email) is not None:
+        raise QuietzoneError(
+            f"the sample exists already ({email}); start with another data folder for a new one"
+        )
+    return services.accounts.add_user(email, password, "Sample owner")
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return password
+
+
+def _show(title: str, values: dict[str, Any]) -> None:
+    click.echo(f"[{title}]")
+    for name, value in values.items():
+        click.echo(f"{name} = {value!r}")
+    click.echo()
+
+
+@contextmanager
+def _open(app: Application) -> Iterator[Services]:
+    app.services.open()
+    try:
+        yield app.services
+    finally:
+        app.services.close()
+
+
+if __name__ == "__main__":
+    main()

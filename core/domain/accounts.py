@@ -1,0 +1,181 @@
+"""Organisations, the people and keys that act for them, and the roles that say what each may do."""
+
+from __future__ import annotations
+
+import enum
+import re
+import unicodedata
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from core.domain.validation import Secret
+
+
+class Role(enum.StrEnum):
+    """What a member may do; each role includes the ones before it."""
+
+    MEMBER = "member"
+    ANALYST = "analyst"
+    EDITOR = "editor"
+    ADMIN = "admin"
+    OWNER = "owner"
+
+    def includes(self, other: Role) -> bool:
+        """Whether somebody with this role may do what `other` may do."""
+        return _RANK[self] >= _RANK[other]
+
+
+_RANK = {role: rank for rank, role in enumerate(Role)}
+
+
+class Organization(Struct, frozen=True):
+    """A tenant: codes, members and keys belong to exactly one."""
+
+    id: UUID
+    name: str
+    slug: str
+    created_at: datetime
+
+
+class User(Struct, frozen=True):
+    """A person who can sign in; `email` is kept in lower case and is unique."""
+
+    id: UUID
+    email: str
+    name: str
+    password_hash: str
+    created_at: datetime
+
+
+class Membership(Struct, frozen=True):
+    """One user's role in one organisation."""
+
+    organization_id: UUID
+    user_id: UUID
+    role: Role
+    created_at: datetime
+
+
+class Member(Struct, frozen=True):
+    """A membership together with the person, as lists of members show it."""
+
+    user_id: UUID
+    email: str
+    name: str
+    role: Role
+    created_at: datetime
+
+
+class Session(Struct, frozen=True):
+    """A sign-in; only the SHA-256 of its token is known here (32 bytes)."""
+
+    token_hash: bytes
+    user_id: UUID
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+
+
+class ApiKey(Struct, frozen=True):
+    """A program's credential for one organisation; only the SHA-256 of its token is known here."""
+
+    id: UUID
+    organization_id: UUID
+    name: str
+    role: Role
+    prefix: str
+    token_hash: bytes
+    created_at: datetime
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+class Principal(Struct, frozen=True):
+    """Who is asking: a signed-in user (`user`, `session`) or an API key (`api_key`), never both."""
+
+    user: User | None = None
+    session: Session | None = None
+    api_key: ApiKey | None = None
+
+
+EMAIL_MAX = 254
+_EMAIL = re.compile(r"[^@\s\x00-\x20\x7f]{1,64}@[^@\s\x00-\x20\x7f.]+(\.[^@\s\x00-\x20\x7f.]+)*")
+_ORGANIZATION_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
+Instant = Annotated[datetime, Meta(tz=True)]
+OrganizationSlug = Annotated[str, Meta(min_length=2, max_length=64)]
+
+
+class Credentials(Struct, frozen=True):
+    """What a person signs in with."""
+
+    email: Annotated[str, Meta(min_length=1, max_length=EMAIL_MAX)]
+    password: Secret
+
+
+class OrganizationDraft(Struct, frozen=True):
+    """What is needed to found an organisation; without a slug one is made from the name."""
+
+    name: Name
+    slug: OrganizationSlug | None = None
+
+
+class OrganizationChanges(Struct, frozen=True):
+    """What may be changed of an organisation; what is left out stays."""
+
+    name: Name | UnsetType = UNSET
+    slug: OrganizationSlug | UnsetType = UNSET
+
+
+class MemberDraft(Struct, frozen=True):
+    """Whom to add to an organisation, and with which role."""
+
+    email: Annotated[str, Meta(min_length=1, max_length=EMAIL_MAX)]
+    role: Role
+
+
+class MemberChanges(Struct, frozen=True):
+    """What may be changed of a member."""
+
+    role: Role
+
+
+class ApiKeyDraft(Struct, frozen=True):
+    """What is needed to make an API key; without `expires_at` it holds until it is deleted."""
+
+    name: Name
+    role: Role
+    expires_at: Instant | None = None
+
+
+def normalize_email(email: str) -> str:
+    """The one spelling of an address that is stored and looked up.
+
+    Raises ValueError for what cannot be an address; whether it exists, only a letter could tell.
+    """
+    email = email.strip().lower()
+    if len(email) > EMAIL_MAX or not _EMAIL.fullmatch(email):
+        raise ValueError("not an e-mail address; write it as name@example.com")
+    return email
+
+
+def check_email(email: str) -> None:
+    """Raise ValueError for what cannot be an e-mail address."""
+    normalize_email(email)
+
+
+def check_organization_slug(slug: str) -> None:
+    """Raise ValueError unless `slug` can stand in a command line and an address."""
+    if not _ORGANIZATION_SLUG.fullmatch(slug):
+        raise ValueError("use lower-case letters, digits and single hyphens between them")
+
+
+def organization_slug(name: str) -> str:
+    """A slug made from a name: "Café Léon" gives "cafe-leon", no usable letter "organization"."""
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = "-".join(re.findall(r"[a-z0-9]+", ascii_name))[:48].strip("-")
+    return slug if len(slug) >= 2 else "organization"

@@ -1,0 +1,190 @@
+"""Turns untyped input into value objects and lists every bad field at once.
+
+msgspec converts and checks; it stops at the first error, so fields are converted one by one here.
+"""
+
+from __future__ import annotations
+
+import functools
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import msgspec
+
+from core.errors import ConfigurationError, FieldProblem, InvalidFields
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+MAX_UNKNOWN = 100
+"""How many unknown fields are named one by one, so that an answer stays in proportion."""
+
+Rules = Callable[[Mapping[str, Any]], Iterable[FieldProblem]]
+"""Checks beyond types: is given the fields whose types were right, and names what is wrong."""
+
+Check = Callable[[Any], None]
+"""Raises ValueError, with the reason, for a value that cannot be accepted."""
+
+
+class Secret:
+    """A text that must not be seen: hidden in `repr`, `str` and every dump; `reveal()` gives it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('********')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+def decode_hook(kind: type, value: object) -> object:
+    """The types that msgspec does not know: `Secret` is made from a text."""
+    if kind is Secret:
+        if not isinstance(value, str):
+            raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
+        return Secret(value)
+    raise NotImplementedError(kind)
+
+
+def no_rules(_: Mapping[str, Any]) -> Iterable[FieldProblem]:
+    """The rules of a type that its field types describe wholly."""
+    return ()
+
+
+def field_rules(**checks: Check) -> Rules:
+    """Rules made of one check a field; a field that is unset or null is not checked."""
+    table = MappingProxyType(checks)
+
+    def rules(values: Mapping[str, Any]) -> Iterable[FieldProblem]:
+        for field, check in table.items():
+            value = values.get(field)
+            if value is None or value is msgspec.UNSET:
+                continue
+            try:
+                check(value)
+            except ValueError as error:
+                yield FieldProblem(field, str(error))
+
+    return rules
+
+
+def collect(
+    kind: type[T], data: object, rules: Rules = no_rules, *, strict: bool = True, where: str = ""
+) -> tuple[T | None, list[FieldProblem]]:
+    """Convert `data` to `kind`: the value and no problems, or None and all of them.
+
+    `strict=False` also takes numbers and booleans written as text, as query strings do.
+    `where` is put before each field's name (`codes[3].`).
+    """
+    if not isinstance(data, Mapping):
+        return None, [FieldProblem(where.rstrip(".") or "body", "an object is expected here")]
+    values: dict[str, Any] = {}
+    problems: list[FieldProblem] = []
+    fields = _fields(kind)
+    unknown = [key for key in data if key not in fields]
+    for key in unknown[:MAX_UNKNOWN]:
+        known = ", ".join(fields)
+        problems.append(FieldProblem(f"{where}{_short(key)}", f"unknown; known are: {known}"))
+    if len(unknown) > MAX_UNKNOWN:
+        more = f"{len(unknown) - MAX_UNKNOWN} more fields are unknown"
+        problems.append(FieldProblem(where.rstrip(".") or "body", more))
+    for name, (annotation, required) in fields.items():
+        if name not in data:
+            if required:
+                problems.append(FieldProblem(f"{where}{name}", "is required"))
+            continue
+        try:
+            value = msgspec.convert(data[name], annotation, strict=strict, dec_hook=decode_hook)
+            _refuse_control_characters(value)
+            value = _in_utc(value)
+        except (msgspec.ValidationError, ValueError) as error:
+            message = _explain(str(error), data[name], annotation)
+            problems.append(FieldProblem(f"{where}{name}", message))
+        else:
+            values[name] = value
+    problems += [FieldProblem(f"{where}{p.field}", p.message) for p in rules(values)]
+    return (None, problems) if problems else (kind(**values), [])
+
+
+def read(kind: type[T], data: object, rules: Rules = no_rules, *, strict: bool = True) -> T:
+    """Convert `data` to `kind` or raise InvalidFields with every bad field."""
+    value, problems = collect(kind, data, rules, strict=strict)
+    if value is None:
+        raise InvalidFields(problems)
+    return value
+
+
+def read_section(kind: type[T], section: object, path: str) -> T:
+    """A section of the settings as `kind`, numbers as text allowed.
+
+    Raises ConfigurationError with every bad option, each by its path (`plugin.sqlite.path`).
+    """
+    value, problems = collect(kind, section, strict=False, where=f"{path}.")
+    if value is None:
+        raise ConfigurationError("; ".join(f"{p.field}: {p.message}" for p in problems))
+    return value
+
+
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> Mapping[str, tuple[Any, bool]]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {f.encode_name: (hints[f.name], f.required) for f in msgspec.structs.fields(kind)}
+
+
+def _refuse_control_characters(value: object) -> None:
+    # NUL cannot be stored by PostgreSQL, a lone surrogate cannot be encoded, and the others
+    # would break headers, logs and the lines of a CSV.
+    if isinstance(value, str):
+        for character in value:
+            if (character < " " and character not in "\t\n") or character == "\x7f":
+                raise ValueError(f"the control character {character!r} is not allowed")
+            if "\ud800" <= character <= "\udfff":
+                raise ValueError("a lone surrogate is not allowed; send valid Unicode")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_control_characters(item)
+    elif isinstance(value, Secret):
+        _refuse_control_characters(value.reveal())
+
+
+def _in_utc(value: Any) -> Any:
+    # Points in time are kept in UTC, where the first and the last hours of the calendar do not
+    # exist in every offset.
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the point in time lies outside the years 1 to 9999 in UTC") from None
+
+
+def _explain(message: str, value: object, annotation: object) -> str:
+    message = message.replace("`", "").replace(" - at $", " at ").strip()
+    message = message[:1].lower() + message[1:]
+    if _holds_secret(annotation) or ", got " in message or " is not allowed" in message:
+        return message
+    return f"{message}; got {_short(value)}"
+
+
+def _holds_secret(annotation: object) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return any(_holds_secret(part) for part, _ in _fields(annotation).values())
+    return annotation is Secret or any(_holds_secret(p) for p in typing.get_args(annotation))
+
+
+def _short(value: object) -> str:
+    text = ascii(value) if not isinstance(value, str) else ascii(value)[1:-1]
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,1 @@
+"""The plugin host: finds plugins, hands each its settings, and collects what they offer."""

@@ -1,0 +1,42 @@
+"""Whom a request comes from, as far as it can be believed."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks(names: Sequence[str]) -> tuple[Network, ...]:
+    """The networks that `http.trusted_proxies` names."""
+    return tuple(ipaddress.ip_network(name) for name in names)
+
+
+def client_address(peer: str, forwarded_for: str | None, trusted: Sequence[Network]) -> str:
+    """The address of the client: the last one in the chain that is no trusted proxy.
+
+    `X-Forwarded-For` is read from its right end, and only where `peer` itself is trusted: whatever
+    stands further left was written by somebody unknown.
+    """
+    if not trusted or not forwarded_for or not _is_in(peer, trusted):
+        return peer
+    address = peer
+    for hop in reversed(forwarded_for.split(",")):
+        hop = hop.strip()
+        try:
+            ipaddress.ip_address(hop)
+        except ValueError:
+            return address
+        address = hop
+        if not _is_in(hop, trusted):
+            return address
+    return address
+
+
+def _is_in(address: str, trusted: Sequence[Network]) -> bool:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(ip in network for network in trusted)

@@ -1,0 +1,139 @@
+"""What happens to every request: an id, the access rule of its route, the check of its query."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import falcon
+
+from core.domain.accounts import Principal, Role
+from core.domain.validation import read
+from core.errors import FieldProblem, Forbidden, InvalidFields, NotFound, Unauthenticated
+from core.http.request import Request
+from core.http.resources.base import Access, AnyQuery, Resource
+from core.services import Services
+
+_access_log = logging.getLogger("quietzone.access")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Tracing:
+    """Gives each request an id, which the answer, the problem and the log carry."""
+
+    def __init__(self, log_requests: bool) -> None:
+        self._log = log_requests
+
+    def process_request(self, req: Request, resp: falcon.Response) -> None:
+        """Take over the caller's id where it is a sound one, else draw one."""
+        given = req.get_header("X-Request-ID")
+        sound = given is not None and _REQUEST_ID.fullmatch(given)
+        req.context.request_id = given if given and sound else uuid4().hex
+        req.context.started = time.perf_counter()
+
+    def process_response(
+        self, req: Request, resp: falcon.Response, resource: object, req_succeeded: bool
+    ) -> None:
+        """Send the id, and write the line of the log."""
+        resp.set_header("X-Request-ID", req.context.request_id)
+        resp.set_header("X-Content-Type-Options", "nosniff")
+        if self._log:
+            # The path is quoted by repr, so that no request can forge a line; no address is logged.
+            _access_log.info(
+                "%s %s %r %s %.1f ms",
+                req.context.request_id,
+                req.method,
+                req.path,
+                resp.status_code,
+                1000 * (time.perf_counter() - req.context.started),
+            )
+
+
+class Gate:
+    """Lets a request pass to its resource only as the route's access rule says.
+
+    A resource that declares no rule for a method is never called (`routes.install` refuses it).
+    """
+
+    def __init__(self, services: Services, base_url: str, cookie_name: str) -> None:
+        self._accounts = services.accounts
+        parts = urlsplit(base_url)
+        self._origin = f"{parts.scheme}://{parts.netloc}".lower()
+        self._cookie = cookie_name
+
+    def process_resource(
+        self, req: Request, resp: falcon.Response, resource: object, params: dict[str, Any]
+    ) -> None:
+        """Raise Unauthenticated, NotFound, Forbidden or InvalidFields, or fill the context."""
+        assert isinstance(resource, Resource)
+        method = "GET" if req.method == "HEAD" else req.method
+        if method == "OPTIONS" or method not in resource.access:
+            return
+        rule = resource.access[method]
+        self._refuse_cross_site(req)
+        if rule is not Access.PUBLIC:
+            req.context.principal = principal = self._principal(req)
+            # Nothing behind a sign-in may be kept by a shared cache.
+            resp.set_header("Cache-Control", "private, no-cache")
+            if rule is Access.PERSON and principal.user is None:
+                raise Forbidden("An API key cannot do this; sign in as a person.")
+            if isinstance(rule, Role):
+                self._demand(rule, req, principal, params)
+        self._read_query(req, resource, method)
+
+    def _demand(
+        self, needed: Role, req: Request, principal: Principal, params: Mapping[str, Any]
+    ) -> None:
+        role = self._accounts.role(principal, params["org_id"])
+        if role is None:
+            raise NotFound("There is no such organization.")
+        if not role.includes(needed):
+            raise Forbidden(f"This needs the role {needed}; yours is {role}.")
+        req.context.role = role
+
+    def _principal(self, req: Request) -> Principal:
+        authorization = req.get_header("Authorization")
+        if authorization is not None:
+            scheme, _, token = authorization.partition(" ")
+            if scheme.lower() != "bearer":
+                raise Unauthenticated("Use the scheme Bearer with an API key.")
+            return self._accounts.principal_of_key(token.strip())
+        token = req.cookies.get(self._cookie, "")
+        if not token:
+            raise Unauthenticated("Sign in (POST /api/session), or send an API key.")
+        return self._accounts.principal_of_session(token)
+
+    def _refuse_cross_site(self, req: Request) -> None:
+        # A browser sends the cookie along with what another site makes it send. It also says where
+        # that came from, and programs, which have no such headers, are not concerned.
+        if req.method in _SAFE or req.get_header("Authorization") is not None:
+            return
+        site = req.get_header("Sec-Fetch-Site")
+        origin = req.get_header("Origin")
+        if site is not None:
+            allowed = site in ("same-origin", "none")
+        else:
+            allowed = origin is None or origin.lower() == self._origin
+        if not allowed:
+            raise Forbidden("The request comes from another site.")
+
+    def _read_query(self, req: Request, resource: Resource, method: str) -> None:
+        kind = resource.queries.get(method)
+        if kind is AnyQuery:
+            return
+        repeated = [name for name, value in req.params.items() if isinstance(value, list)]
+        if repeated:
+            raise InvalidFields(
+                [FieldProblem(name, "is given more than once; give it once") for name in repeated]
+            )
+        if kind is not None:
+            req.context.query = read(kind, req.params, strict=False)
+        elif req.params:
+            reason = "unknown; no query parameter is known here"
+            raise InvalidFields([FieldProblem(name, reason) for name in req.params])

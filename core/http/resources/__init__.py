@@ -1,0 +1,1 @@
+"""The resources that the route table names, one module for each kind of thing."""

@@ -1,0 +1,98 @@
+"""What every resource is: responders, an access rule for each, and the type of their query."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import ClassVar
+
+import falcon
+import msgspec
+from msgspec import Struct
+
+from core.domain.accounts import Role
+from core.http.request import Request
+from core.services import Services
+from core.settings import Settings
+
+
+class Access(enum.Enum):
+    """Who may call a route that belongs to no organisation; the others name a Role."""
+
+    PUBLIC = "public"
+    SIGNED_IN = "signed in"
+    PERSON = "signed in as a person"
+
+
+Rule = Access | Role
+
+
+class AnyQuery(Struct, frozen=True):
+    """The query of a route that takes whatever is sent."""
+
+
+Queries = Mapping[str, type[Struct]]
+"""The types of query parameters, by method."""
+
+
+class Resource:
+    """The base of all resources.
+
+    `access` comes from the route table. `queries` names the type of the query parameters by
+    method; a method that is not named takes none.
+    """
+
+    access: Mapping[str, Rule]
+    queries: ClassVar[Queries] = {}
+
+    def __init__(self, services: Services, settings: Settings) -> None:
+        self.services = services
+        self.settings = settings
+
+    def __init_subclass__(cls) -> None:
+        # Falcon answers HEAD with 405 unless there is a responder; it drops the body itself.
+        if hasattr(cls, "on_get") and not hasattr(cls, "on_head"):
+            cls.on_head = cls.on_get  # type: ignore[attr-defined]
+
+    def body(self, req: Request) -> object:
+        """The decoded JSON body; raises 400, 413 or 415 as fits."""
+        return read_json(req, self.settings.http.max_body_bytes)
+
+
+def read_json(req: Request, limit: int) -> object:
+    """The JSON body of a request, at most `limit` bytes of it."""
+    media_type = (req.content_type or "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not (
+        req.method == "PATCH" and media_type == "application/merge-patch+json"
+    ):
+        raise falcon.HTTPUnsupportedMediaType(
+            description="Send the body as application/json.", headers={"Accept": "application/json"}
+        )
+    length = req.content_length
+    if length is not None and length > limit:
+        raise _too_large(limit)
+    # A chunked body has no length; gunicorn ends its stream where the body ends.
+    stream = req.stream if length is None else req.bounded_stream
+    raw = stream.read(limit + 1)
+    if len(raw) > limit:
+        raise _too_large(limit)
+    if not raw:
+        raise falcon.HTTPBadRequest(description="The body is empty; a JSON document is expected.")
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise falcon.HTTPBadRequest(description=f"The body is not JSON: {reason}") from error
+
+
+def put_json(resp: falcon.Response, value: object, status: int = 200) -> None:
+    """Make `value` the answer, as JSON."""
+    resp.status = status
+    resp.data = msgspec.json.encode(value)
+    resp.content_type = "application/json"
+
+
+def _too_large(limit: int) -> falcon.HTTPContentTooLarge:
+    return falcon.HTTPContentTooLarge(
+        description=f"The body is larger than {limit} bytes (setting http.max_body_bytes)."
+    )

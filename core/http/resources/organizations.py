@@ -1,0 +1,124 @@
+"""Organisations, their members and their API keys."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import falcon
+
+from core.domain.accounts import (
+    ApiKeyDraft,
+    MemberChanges,
+    MemberDraft,
+    OrganizationChanges,
+    OrganizationDraft,
+    Role,
+    check_email,
+    check_organization_slug,
+)
+from core.domain.validation import field_rules, read
+from core.http.request import Request
+from core.http.resources.base import Resource, put_json
+from core.http.schemas import (
+    ApiKeyList,
+    ApiKeyView,
+    MemberList,
+    NewApiKeyView,
+    OrganizationList,
+    OrganizationView,
+)
+
+_slug_rules = field_rules(slug=check_organization_slug)
+_email_rules = field_rules(email=check_email)
+
+
+class Organizations(Resource):
+    """`/api/organizations`."""
+
+    def on_get(self, req: Request, resp: falcon.Response) -> None:
+        """List the caller's organisations."""
+        pairs = self.services.accounts.organizations(req.context.principal)
+        put_json(resp, OrganizationList([OrganizationView.of(*pair) for pair in pairs]))
+
+    def on_post(self, req: Request, resp: falcon.Response) -> None:
+        """Found an organisation; the caller is its owner."""
+        draft = read(OrganizationDraft, self.body(req), _slug_rules)
+        organization = self.services.organizations.found(draft, req.context.principal.user)
+        resp.location = f"{self.settings.base_url}/api/organizations/{organization.id}"
+        put_json(resp, OrganizationView.of(organization, Role.OWNER), 201)
+
+
+class Organization(Resource):
+    """`/api/organizations/{org_id}`."""
+
+    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """Tell name and slug."""
+        organization = self.services.organizations.get(org_id)
+        put_json(resp, OrganizationView.of(organization, req.context.role))
+
+    def on_patch(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """Change name or slug."""
+        changes = read(OrganizationChanges, self.body(req), _slug_rules)
+        organization = self.services.organizations.change(org_id, changes)
+        put_json(resp, OrganizationView.of(organization, req.context.role))
+
+    def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """End the organisation with everything in it."""
+        self.services.organizations.delete(org_id)
+        resp.status = 204
+
+
+class Members(Resource):
+    """`/api/organizations/{org_id}/members`."""
+
+    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """List the members."""
+        put_json(resp, MemberList(self.services.organizations.members(org_id)))
+
+    def on_post(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """Add an account as a member."""
+        draft = read(MemberDraft, self.body(req), _email_rules)
+        member = self.services.organizations.add_member(org_id, draft, req.context.role)
+        put_json(resp, member, 201)
+
+
+class Member(Resource):
+    """`/api/organizations/{org_id}/members/{user_id}`."""
+
+    def on_patch(self, req: Request, resp: falcon.Response, org_id: UUID, user_id: UUID) -> None:
+        """Give the member another role."""
+        changes = read(MemberChanges, self.body(req))
+        member = self.services.organizations.change_role(
+            org_id, user_id, changes.role, req.context.role
+        )
+        put_json(resp, member)
+
+    def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID, user_id: UUID) -> None:
+        """Remove the member; the account stays."""
+        self.services.organizations.remove_member(org_id, user_id, req.context.role)
+        resp.status = 204
+
+
+class ApiKeys(Resource):
+    """`/api/organizations/{org_id}/api-keys`."""
+
+    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """List the keys, without their tokens."""
+        keys = self.services.organizations.keys(org_id)
+        put_json(resp, ApiKeyList([ApiKeyView.of(key) for key in keys]))
+
+    def on_post(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """Make a key and show its token, this once."""
+        draft = read(ApiKeyDraft, self.body(req))
+        token, key = self.services.organizations.add_key(org_id, draft, req.context.role)
+        resp.set_header("Cache-Control", "no-store")
+        put_json(resp, NewApiKeyView(token, ApiKeyView.of(key)), 201)
+
+
+class ApiKey(Resource):
+    """`/api/organizations/{org_id}/api-keys/{key_id}`."""
+
+    def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID, key_id: UUID) -> None:
+        """End the key at once."""
+        self.services.organizations.delete_key(org_id, key_id)
+        resp.status = 204

@@ -1,0 +1,117 @@
+"""The one table of routes: every address, its resource, and who may do what there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import falcon
+from falcon.routing import BaseConverter
+from msgspec import Struct
+
+from core.domain.accounts import Role
+from core.http.request import Request
+from core.http.resources import codes, health, images, organizations, redirect, session, statistics
+from core.http.resources.base import Access, Resource, Rule
+from core.services import Services
+from core.settings import Settings
+
+_ORGANIZATION = "/api/organizations/{org_id:uuid}"
+_CODE = f"{_ORGANIZATION}/qr-codes/{{qr_id:uuid}}"
+
+
+class Route(Struct, frozen=True):
+    """An address (a Falcon template), its resource, and the access rule of each method."""
+
+    path: str
+    resource: type[Resource]
+    access: Mapping[str, Rule]
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "/api/session",
+        session.Session,
+        {"POST": Access.PUBLIC, "GET": Access.SIGNED_IN, "DELETE": Access.PERSON},
+    ),
+    Route(
+        "/api/organizations",
+        organizations.Organizations,
+        {"GET": Access.SIGNED_IN, "POST": Access.PERSON},
+    ),
+    Route(
+        _ORGANIZATION,
+        organizations.Organization,
+        {"GET": Role.MEMBER, "PATCH": Role.ADMIN, "DELETE": Role.OWNER},
+    ),
+    Route(
+        f"{_ORGANIZATION}/members",
+        organizations.Members,
+        {"GET": Role.ADMIN, "POST": Role.ADMIN},
+    ),
+    Route(
+        f"{_ORGANIZATION}/members/{{user_id:uuid}}",
+        organizations.Member,
+        {"PATCH": Role.ADMIN, "DELETE": Role.ADMIN},
+    ),
+    Route(
+        f"{_ORGANIZATION}/api-keys",
+        organizations.ApiKeys,
+        {"GET": Role.ADMIN, "POST": Role.ADMIN},
+    ),
+    Route(
+        f"{_ORGANIZATION}/api-keys/{{key_id:uuid}}",
+        organizations.ApiKey,
+        {"DELETE": Role.ADMIN},
+    ),
+    Route(
+        f"{_ORGANIZATION}/qr-codes",
+        codes.Codes,
+        {"GET": Role.MEMBER, "POST": Role.EDITOR},
+    ),
+    Route(f"{_ORGANIZATION}/qr-codes/bulk", codes.BulkCodes, {"POST": Role.EDITOR}),
+    Route(
+        _CODE,
+        codes.Code,
+        {"GET": Role.MEMBER, "PATCH": Role.EDITOR, "DELETE": Role.EDITOR},
+    ),
+    Route(f"{_CODE}/image", images.Image, {"GET": Role.MEMBER}),
+    Route(
+        f"{_ORGANIZATION}/qr-business",
+        images.BusinessCode,
+        {"GET": Role.MEMBER, "PUT": Role.ADMIN},
+    ),
+    Route(f"{_ORGANIZATION}/qr-business/image", images.BusinessImage, {"GET": Role.MEMBER}),
+    Route(f"{_CODE}/timeline", statistics.Timeline, {"GET": Role.ANALYST}),
+    Route(f"{_CODE}/stats", statistics.Stats, {"GET": Role.ANALYST}),
+    Route(f"{_ORGANIZATION}/timeline", statistics.OrganizationTimeline, {"GET": Role.ANALYST}),
+    Route(f"{_ORGANIZATION}/stats", statistics.OrganizationStats, {"GET": Role.ANALYST}),
+    Route("/r/{slug:segment}", redirect.Redirect, {"GET": Access.PUBLIC}),
+    Route("/R/{slug:segment}", redirect.Redirect, {"GET": Access.PUBLIC}),
+    Route("/health/live", health.Live, {"GET": Access.PUBLIC}),
+    Route("/health/ready", health.Ready, {"GET": Access.PUBLIC}),
+)
+
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class SegmentConverter(BaseConverter):
+    """A path segment that is not empty: Falcon's plain field would match `/r/` as well."""
+
+    def convert(self, value: str) -> str | None:
+        """The segment, or None where there is none, which makes it a 404."""
+        return value or None
+
+
+def install(
+    app: falcon.App[Request, falcon.Response], services: Services, settings: Settings
+) -> None:
+    """Add every route to `app`; refuses a responder without a rule and a rule without responder."""
+    app.router_options.converters["segment"] = SegmentConverter
+    for route in ROUTES:
+        responders = {m for m in _METHODS if hasattr(route.resource, f"on_{m.lower()}")}
+        if responders != set(route.access):
+            differing = ", ".join(sorted(responders ^ set(route.access)))
+            raise AssertionError(f"{route.path}: rules and responders differ in {differing}")
+        resource = route.resource(services, settings)
+        resource.access = route.access
+        app.add_route(route.path, resource)

@@ -1,0 +1,215 @@
+"""The JSON documents that the interface answers with, made from domain objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from core.domain.accounts import ApiKey, Member, Organization, Principal, Role
+from core.domain.codes import Code, CodePage
+from core.domain.scans import Bots
+from core.services.codes import CodeService
+
+
+class OrganizationView(Struct, frozen=True):
+    """An organisation, with the caller's role in it."""
+
+    id: UUID
+    name: str
+    slug: str
+    role: Role
+    created_at: datetime
+
+    @classmethod
+    def of(cls, organization: Organization, role: Role) -> OrganizationView:
+        """The document of an organisation for somebody who has that role in it."""
+        return cls(
+            organization.id, organization.name, organization.slug, role, organization.created_at
+        )
+
+
+class OrganizationList(Struct, frozen=True):
+    """The caller's organisations."""
+
+    items: Sequence[OrganizationView]
+
+
+class UserView(Struct, frozen=True):
+    """A person, without anything secret."""
+
+    id: UUID
+    email: str
+    name: str
+
+
+class ApiKeyView(Struct, frozen=True):
+    """An API key, without its token."""
+
+    id: UUID
+    name: str
+    role: Role
+    prefix: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+    @classmethod
+    def of(cls, key: ApiKey) -> ApiKeyView:
+        """The document of a key."""
+        return cls(
+            key.id,
+            key.name,
+            key.role,
+            key.prefix,
+            key.created_at,
+            key.expires_at,
+            key.last_used_at,
+        )
+
+
+class NewApiKeyView(Struct, frozen=True):
+    """An API key that was just made: the only document that holds its token."""
+
+    token: str
+    key: ApiKeyView
+
+
+class ApiKeyList(Struct, frozen=True):
+    """An organisation's API keys."""
+
+    items: Sequence[ApiKeyView]
+
+
+class SessionView(Struct, frozen=True):
+    """Who the caller is: a person or an API key."""
+
+    user: UserView | None
+    api_key: ApiKeyView | None
+    expires_at: datetime | None
+    organizations: Sequence[OrganizationView]
+
+    @classmethod
+    def of(
+        cls, principal: Principal, organizations: Sequence[tuple[Organization, Role]]
+    ) -> SessionView:
+        """The document of a principal."""
+        user, key, session = principal.user, principal.api_key, principal.session
+        return cls(
+            user=UserView(user.id, user.email, user.name) if user else None,
+            api_key=ApiKeyView.of(key) if key else None,
+            expires_at=session.expires_at if session else key.expires_at if key else None,
+            organizations=[OrganizationView.of(*pair) for pair in organizations],
+        )
+
+
+class MemberList(Struct, frozen=True):
+    """An organisation's members."""
+
+    items: Sequence[Member]
+
+
+class CodeView(Struct, frozen=True):
+    """A code as its organisation sees it."""
+
+    id: UUID
+    slug: str
+    short_url: str
+    destination: str
+    title: str
+    tags: Sequence[str]
+    active: bool
+    valid_from: datetime | None
+    valid_until: datetime | None
+    max_scans: int | None
+    forward_query: bool
+    style: str | None
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    scans_total: int
+
+    @classmethod
+    def of(cls, code: Code, codes: CodeService) -> CodeView:
+        """The document of a code."""
+        return cls(
+            id=code.id,
+            slug=code.slug,
+            short_url=codes.short_url(code),
+            destination=code.destination,
+            title=code.title,
+            tags=code.tags,
+            active=code.active,
+            valid_from=code.valid_from,
+            valid_until=code.valid_until,
+            max_scans=code.max_scans,
+            forward_query=code.forward_query,
+            style=code.style,
+            revision=code.revision,
+            created_at=code.created_at,
+            updated_at=code.updated_at,
+            scans_total=code.scans_total,
+        )
+
+
+class CodeList(Struct, frozen=True):
+    """One page of codes; `total` counts the codes on all pages."""
+
+    items: Sequence[CodeView]
+    page: int
+    per_page: int
+    total: int
+    pages: int
+
+    @classmethod
+    def of(cls, page: CodePage, codes: CodeService) -> CodeList:
+        """The document of a page."""
+        return cls(
+            items=[CodeView.of(code, codes) for code in page.items],
+            page=page.page,
+            per_page=page.per_page,
+            total=page.total,
+            pages=-(-page.total // page.per_page),
+        )
+
+
+class CodesCreated(Struct, frozen=True):
+    """The codes that one request created, in the order in which they were sent."""
+
+    items: Sequence[CodeView]
+
+
+class BusinessCode(Struct, frozen=True):
+    """The organisation's business code: the link or text that it encodes, untracked."""
+
+    content: Annotated[str, Meta(min_length=1, max_length=7089)]
+
+
+class TimelineQuery(Struct, frozen=True):
+    """Which timeline is wanted."""
+
+    period: Annotated[str, Meta(min_length=1, max_length=40)] = "7d"
+    timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
+    bots: Bots = Bots.EXCLUDE
+
+
+class StatsView(Struct, frozen=True):
+    """What has been counted so far; `code` is null for all of an organisation's codes."""
+
+    code: UUID | None
+    scans: int
+    unique: int
+    bots: int
+    first_scan_at: datetime | None
+    last_scan_at: datetime | None
+    updated_at: datetime
+
+
+class Health(Struct, frozen=True):
+    """Whether the service works, and each part of it."""
+
+    status: str
+    checks: dict[str, str]

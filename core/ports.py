@@ -1,0 +1,311 @@
+"""The Protocols that plugins fulfil and that services rely on.
+
+Nothing here opens anything when it is constructed: `open()` is called once in each worker process,
+after any fork, `close()` once before the process ends. All methods may be called from several
+threads or greenlets at a time. Points in time are aware datetimes in UTC, kept to the microsecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import date, datetime
+from typing import Protocol, runtime_checkable
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from core.domain.accounts import ApiKey, Member, Membership, Organization, Role, Session, User
+from core.domain.codes import Code, CodePage, CodeQuery
+from core.domain.images import ErrorCorrection, Layout, Symbol
+from core.domain.periods import Window
+from core.domain.scans import Bots, Scan, SlotCount, Totals
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns text into a QR symbol (ISO/IEC 18004)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the symbols may change: goes into every entity tag."""
+
+    def encode(self, content: str, error_correction: ErrorCorrection) -> Symbol:
+        """The smallest symbol for `content` at `error_correction` or better.
+
+        Raises ValueError where no symbol can hold the content, saying how much fits.
+        """
+
+
+@runtime_checkable
+class Renderer(Protocol):
+    """Turns a symbol into an image in one format, named by its registry name (`png`)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the bytes may change: goes into every entity tag."""
+
+    @property
+    def media_type(self) -> str:
+        """The media type of what `render` returns, as for Content-Type."""
+
+    def render(self, symbol: Symbol, layout: Layout) -> bytes:
+        """The image: `layout.size` pixels wide and high, the same bytes for the same input."""
+
+
+@runtime_checkable
+class Period(Protocol):
+    """A named window for timelines, such as `7d`."""
+
+    def window(self, now: datetime, timezone: ZoneInfo) -> Window:
+        """The window as seen at `now` from `timezone`."""
+
+
+@runtime_checkable
+class Cache(Protocol):
+    """Keeps bytes for a while; may forget any of them at any time."""
+
+    def open(self) -> None:
+        """Get ready in this process."""
+
+    def close(self) -> None:
+        """Let go of whatever `open` took."""
+
+    def get(self, key: str) -> bytes | None:
+        """The value, or None where there is none or it has expired."""
+
+    def set(self, key: str, value: bytes, ttl: float) -> None:
+        """Keep `value` for `ttl` seconds; a value that is too large is not kept."""
+
+    def delete(self, key: str) -> None:
+        """Forget the value, if there is one."""
+
+
+class Organizations(Protocol):
+    """The repository of organisations and of the business code that each may have."""
+
+    def add(self, organization: Organization) -> None:
+        """Store it. Raises Conflict where its slug is taken."""
+
+    def get(self, organization_id: UUID) -> Organization | None: ...
+
+    def by_slug(self, slug: str) -> Organization | None: ...
+
+    def all(self) -> Sequence[Organization]:
+        """Every organisation, by name."""
+
+    def update(self, organization: Organization) -> None:
+        """Store its name and slug. Raises Conflict where the slug is taken."""
+
+    def delete(self, organization_id: UUID) -> None:
+        """Remove it and everything that belongs to it, scans included."""
+
+    def business_content(self, organization_id: UUID) -> str | None:
+        """What the organisation's business code encodes, or None where it was never set."""
+
+    def set_business_content(self, organization_id: UUID, content: str, now: datetime) -> None:
+        """Set or replace what the business code encodes."""
+
+
+class Users(Protocol):
+    """The repository of people."""
+
+    def add(self, user: User) -> None:
+        """Store it. Raises Conflict where its e-mail address is taken."""
+
+    def get(self, user_id: UUID) -> User | None: ...
+
+    def by_email(self, email: str) -> User | None: ...
+
+    def set_password_hash(self, user_id: UUID, password_hash: str) -> None: ...
+
+
+class Memberships(Protocol):
+    """The repository of who belongs where."""
+
+    def add(self, membership: Membership) -> None:
+        """Store it. Raises Conflict where the user is a member already."""
+
+    def role(self, organization_id: UUID, user_id: UUID) -> Role | None: ...
+
+    def members(self, organization_id: UUID) -> Sequence[Member]:
+        """Everybody in the organisation, by e-mail address."""
+
+    def of_user(self, user_id: UUID) -> Sequence[tuple[Organization, Role]]:
+        """The user's organisations with his role in each, by name."""
+
+    def set_role(self, organization_id: UUID, user_id: UUID, role: Role) -> bool:
+        """Change the role; False where there is no such member."""
+
+    def remove(self, organization_id: UUID, user_id: UUID) -> bool:
+        """Remove the member; False where there was none."""
+
+    def owners(self, organization_id: UUID) -> int:
+        """How many owners the organisation has; in a transaction, others wait until it ends."""
+
+
+class Sessions(Protocol):
+    """The repository of sign-ins."""
+
+    def add(self, session: Session) -> None: ...
+
+    def get(self, token_hash: bytes) -> tuple[Session, User] | None:
+        """The session and its user, whether it has expired or not."""
+
+    def touch(self, token_hash: bytes, last_seen_at: datetime, expires_at: datetime) -> None:
+        """Note that the session was used."""
+
+    def delete(self, token_hash: bytes) -> None: ...
+
+    def delete_expired(self, now: datetime) -> int:
+        """Remove the sessions whose `expires_at` has passed; how many there were."""
+
+
+class ApiKeys(Protocol):
+    """The repository of API keys."""
+
+    def add(self, key: ApiKey) -> None: ...
+
+    def by_hash(self, token_hash: bytes) -> ApiKey | None: ...
+
+    def of_organization(self, organization_id: UUID) -> Sequence[ApiKey]:
+        """The organisation's keys, oldest first."""
+
+    def touch(self, key_id: UUID, last_used_at: datetime) -> None:
+        """Note that the key was used."""
+
+    def delete(self, organization_id: UUID, key_id: UUID) -> bool:
+        """Remove the key; False where the organisation has none of that id."""
+
+
+class Codes(Protocol):
+    """The repository of codes; those returned carry their current `scans_total`."""
+
+    def add(self, codes: Sequence[Code]) -> None:
+        """Store all of them or none. Raises SlugTaken for the first slug that exists."""
+
+    def get(self, organization_id: UUID, code_id: UUID) -> Code | None: ...
+
+    def by_slug(self, slug: str) -> Code | None:
+        """The code of any organisation with this slug, without regard to case."""
+
+    def taken(self, slugs: Collection[str]) -> frozenset[str]:
+        """Those of `slugs` that exist, in the spelling in which they were asked for."""
+
+    def list(self, organization_id: UUID, query: CodeQuery) -> CodePage:
+        """A page of the organisation's codes.
+
+        `search` is found anywhere in title, slug, destination or tags, without regard to case (as
+        `str.casefold` sees it, in every database); ties of the order are broken by the id.
+        """
+
+    def update(self, code: Code, expected_revision: int) -> bool:
+        """Store everything but slug and counts; False where the stored revision is another."""
+
+    def delete(self, organization_id: UUID, code_id: UUID) -> bool:
+        """Remove the code with its scans; False where there was none."""
+
+
+class RecordedAnswer(Struct, frozen=True):
+    """An answer that is kept for its Idempotency-Key: the request's digest and the body sent."""
+
+    request_digest: bytes
+    body: bytes
+
+
+class Idempotency(Protocol):
+    """The repository of answers that are repeated for a repeated Idempotency-Key."""
+
+    def claim(self, organization_id: UUID, key: str, digest: bytes, now: datetime) -> bool:
+        """Reserve the key within the running transaction; False where it is taken.
+
+        A second claim of the key waits until the first one's transaction has ended.
+        """
+
+    def get(self, organization_id: UUID, key: str) -> RecordedAnswer | None: ...
+
+    def record(self, organization_id: UUID, key: str, body: bytes) -> None:
+        """Keep the answer of a claimed key."""
+
+    def delete_before(self, moment: datetime) -> None:
+        """Forget the keys that were claimed before `moment`."""
+
+
+class Storage(Protocol):
+    """Keeps everything but scans. Every method may raise StorageUnavailable."""
+
+    @property
+    def organizations(self) -> Organizations: ...
+    @property
+    def users(self) -> Users: ...
+    @property
+    def memberships(self) -> Memberships: ...
+    @property
+    def sessions(self) -> Sessions: ...
+    @property
+    def api_keys(self) -> ApiKeys: ...
+    @property
+    def codes(self) -> Codes: ...
+    @property
+    def idempotency(self) -> Idempotency: ...
+
+    def open(self) -> None:
+        """Get ready in this process. Raises ConfigurationError where it can never work."""
+
+    def close(self) -> None:
+        """Let go of every connection."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All writes inside happen together or, where an exception leaves the block, not at all."""
+
+    def ping(self) -> None:
+        """Raise StorageUnavailable unless the database answers."""
+
+    def pending_migrations(self) -> Sequence[str]:
+        """The names of the migrations that are still to be applied, in order."""
+
+    def migrate(self) -> Sequence[str]:
+        """Apply the pending migrations, under a lock between processes; the names applied here."""
+
+    def describe(self) -> Mapping[str, str]:
+        """What runs here, for `quietzone check`: versions and settings, never a secret."""
+
+
+class ScanStore(Protocol):
+    """Keeps scans and answers counts of them. Every method may raise StorageUnavailable."""
+
+    def open(self) -> None:
+        """Get ready in this process."""
+
+    def close(self) -> None:
+        """Let go of every connection."""
+
+    def append(self, scans: Sequence[Scan]) -> None:
+        """Store the scans and count them, in one transaction.
+
+        A scan is unique where no earlier scan of the same code has the same `visitor`; a scan
+        without a visitor never is. Scans of codes that have been deleted are dropped.
+        """
+
+    def salt(self, day: date, proposal: bytes) -> bytes:
+        """The salt of `day`, the same for every process: `proposal` where there was none yet.
+
+        Salts of days before the day before `day` are deleted.
+        """
+
+    def slots(
+        self,
+        organization_id: UUID,
+        code_id: UUID | None,
+        start: datetime,
+        end: datetime,
+        bots: Bots,
+    ) -> Iterable[SlotCount]:
+        """The quarter hours of [start, end) that have scans, in order.
+
+        `code_id` None means all codes of the organisation. `start` and `end` are whole quarters.
+        """
+
+    def totals(self, organization_id: UUID, code_id: UUID | None) -> Totals:
+        """What has been counted so far."""

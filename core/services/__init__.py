@@ -1,0 +1,86 @@
+"""What Quietzone does, independent of HTTP; `Services` holds everything with a lifetime."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from core.ports import Cache, Encoder, Period, Renderer, ScanStore, Storage
+from core.services.accounts import Accounts
+from core.services.codes import CodeService
+from core.services.images import ImageService
+from core.services.journal import Journal
+from core.services.organizations import OrganizationService
+from core.services.passwords import Offload, Passwords, call_inline
+from core.services.redirects import Redirects
+from core.services.statistics import Statistics
+from core.settings import Settings
+
+
+def utc_now() -> datetime:
+    """The time, as every service is given it unless a test injects another clock."""
+    return datetime.now(UTC)
+
+
+class Components(Struct, frozen=True):
+    """The plugins' components that the settings chose."""
+
+    encoder: Encoder
+    renderers: Mapping[str, Renderer]
+    storage: Storage
+    scan_store: ScanStore
+    cache: Cache
+    periods: Mapping[str, Period]
+
+
+class Services:
+    """All services of one application, wired once; nothing is open before `open()`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        components: Components,
+        clock: Callable[[], datetime] = utc_now,
+        token_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self.clock = clock
+        self.storage = components.storage
+        self.scan_store = components.scan_store
+        self.cache = components.cache
+        self.passwords = Passwords(settings.accounts)
+        self.accounts = Accounts(
+            self.storage, self.passwords, settings.accounts, clock, token_bytes
+        )
+        self.organizations = OrganizationService(self.storage, self.accounts, clock)
+        self.codes = CodeService(
+            self.storage, settings.codes, settings.base_url, clock, token_bytes
+        )
+        self.images = ImageService(
+            components.encoder, components.renderers, self.cache, settings.images, settings.cache
+        )
+        self.redirects = Redirects(self.storage, clock)
+        self.journal = Journal(self.scan_store, token_bytes)
+        self.statistics = Statistics(self.scan_store, components.periods, clock)
+        self._opened: list[Storage | ScanStore | Cache] = []
+
+    def open(self, offload: Offload = call_inline) -> None:
+        """Open everything, in this process; what was opened is closed again where a part fails.
+
+        `offload` runs what needs tens of milliseconds of CPU.
+        """
+        self.passwords.offload = offload
+        try:
+            for part in (self.storage, self.scan_store, self.cache):
+                part.open()
+                self._opened.append(part)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close everything that was opened, in reverse order; may be called again."""
+        while self._opened:
+            self._opened.pop().close()

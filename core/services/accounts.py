@@ -1,0 +1,169 @@
+"""Who is asking: people, their sign-ins, API keys, and the role of each in an organisation."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from hashlib import sha256
+from uuid import UUID, uuid4
+
+from msgspec.structs import replace
+
+from core.domain.accounts import (
+    ApiKey,
+    Credentials,
+    Organization,
+    Principal,
+    Role,
+    Session,
+    User,
+    normalize_email,
+)
+from core.errors import FieldProblem, InvalidFields, Unauthenticated
+from core.ports import Storage
+from core.services.passwords import Passwords
+from core.settings import AccountsSettings
+
+KEY_PREFIX = "qz_"
+"""What every API key begins with, so that secret scanners find a leaked one."""
+
+_TOUCH_EVERY = timedelta(seconds=60)
+
+
+class Accounts:
+    """Signs people in and out and tells whom a token belongs to."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        passwords: Passwords,
+        settings: AccountsSettings,
+        clock: Callable[[], datetime],
+        token_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._storage = storage
+        self._passwords = passwords
+        self._idle = timedelta(seconds=settings.session_idle)
+        self._lifetime = timedelta(seconds=settings.session_lifetime)
+        # The time of last use is written at most once a minute, and never so rarely that a session
+        # in use could expire in between.
+        self._touch_every = min(_TOUCH_EVERY, self._idle / 4)
+        self._clock = clock
+        self._token_bytes = token_bytes
+
+    def add_user(self, email: str, password: str, name: str = "") -> User:
+        """Create an account; raises InvalidFields or Conflict."""
+        problems = []
+        try:
+            email = normalize_email(email)
+        except ValueError as error:
+            problems.append(FieldProblem("email", str(error)))
+        try:
+            self._passwords.check(password)
+        except ValueError as error:
+            problems.append(FieldProblem("password", str(error)))
+        if problems:
+            raise InvalidFields(problems)
+        user = User(uuid4(), email, name, self._passwords.hash(password), self._clock())
+        self._storage.users.add(user)
+        return user
+
+    def sign_in(self, credentials: Credentials) -> tuple[str, Session, User]:
+        """A new session and its token; raises Unauthenticated, not telling what was wrong."""
+        password = credentials.password.reveal()
+        try:
+            user = self._storage.users.by_email(normalize_email(credentials.email))
+        except ValueError:
+            user = None
+        if not self._passwords.matches(user.password_hash if user else None, password) or not user:
+            raise Unauthenticated("The e-mail address or the password is wrong.")
+        if self._passwords.is_outdated(user.password_hash):
+            self._storage.users.set_password_hash(user.id, self._passwords.hash(password))
+        token = base64.urlsafe_b64encode(self._token_bytes(32)).decode().rstrip("=")
+        now = self._clock()
+        session = Session(
+            token_hash=token_hash(token),
+            user_id=user.id,
+            created_at=now,
+            last_seen_at=now,
+            expires_at=now + min(self._idle, self._lifetime),
+        )
+        with self._storage.transaction():
+            self._storage.sessions.delete_expired(now)
+            self._storage.sessions.add(session)
+        return token, session, user
+
+    def sign_out(self, session: Session) -> None:
+        """End the session at once."""
+        self._storage.sessions.delete(session.token_hash)
+
+    def principal_of_session(self, token: str) -> Principal:
+        """Whose session the token is; raises Unauthenticated where it is not, or no longer, one."""
+        found = self._storage.sessions.get(token_hash(token))
+        now = self._clock()
+        if found is None or found[0].expires_at <= now:
+            raise Unauthenticated("The session has ended; sign in again.")
+        session, user = found
+        if now - session.last_seen_at >= self._touch_every:
+            expires_at = min(now + self._idle, session.created_at + self._lifetime)
+            self._storage.sessions.touch(session.token_hash, now, expires_at)
+            session = replace(session, last_seen_at=now, expires_at=expires_at)
+        return Principal(user=user, session=session)
+
+    def principal_of_key(self, token: str) -> Principal:
+        """Which API key the token is; raises Unauthenticated where it is not, or no longer, one."""
+        key = self._storage.api_keys.by_hash(token_hash(token)) if is_key(token) else None
+        now = self._clock()
+        if key is None or (key.expires_at is not None and key.expires_at <= now):
+            raise Unauthenticated("The API key is unknown, deleted or expired.")
+        if key.last_used_at is None or now - key.last_used_at >= _TOUCH_EVERY:
+            self._storage.api_keys.touch(key.id, now)
+            key = replace(key, last_used_at=now)
+        return Principal(api_key=key)
+
+    def role(self, principal: Principal, organization_id: UUID) -> Role | None:
+        """The principal's role in the organisation; None where he does not belong to it."""
+        if principal.api_key is not None:
+            key = principal.api_key
+            return key.role if key.organization_id == organization_id else None
+        if principal.user is None:
+            return None
+        return self._storage.memberships.role(organization_id, principal.user.id)
+
+    def organizations(self, principal: Principal) -> Sequence[tuple[Organization, Role]]:
+        """The organisations that the principal belongs to, with his role in each."""
+        if principal.api_key is not None:
+            organization = self._storage.organizations.get(principal.api_key.organization_id)
+            return [(organization, principal.api_key.role)] if organization else []
+        if principal.user is None:
+            return []
+        return self._storage.memberships.of_user(principal.user.id)
+
+    def new_key(
+        self, organization_id: UUID, name: str, role: Role, expires_at: datetime | None
+    ) -> tuple[str, ApiKey]:
+        """Make and store an API key; its token is returned here and can never be read again."""
+        token = KEY_PREFIX + base64.b32encode(self._token_bytes(25)).decode().lower()
+        key = ApiKey(
+            id=uuid4(),
+            organization_id=organization_id,
+            name=name,
+            role=role,
+            prefix=token[: len(KEY_PREFIX) + 6],
+            token_hash=token_hash(token),
+            created_at=self._clock(),
+            expires_at=expires_at,
+        )
+        self._storage.api_keys.add(key)
+        return token, key
+
+
+def is_key(token: str) -> bool:
+    """Whether the token has the form of an API key."""
+    return token.startswith(KEY_PREFIX)
+
+
+def token_hash(token: str) -> bytes:
+    """What is stored of a token: tokens hold 200 random bits or more, so a plain hash suffices."""
+    return sha256(token.encode("utf-8", "replace")).digest()

@@ -1,0 +1,236 @@
+"""Creates, lists, changes and deletes codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from hashlib import sha256
+from uuid import UUID, uuid4
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import asdict, replace
+
+from core.domain.codes import (
+    Code,
+    CodeChanges,
+    CodeDraft,
+    CodePage,
+    CodeQuery,
+    DestinationPolicy,
+    changes_rules,
+    draft_rules,
+    random_slug,
+    short_link,
+    slug_key,
+    validity_rule,
+)
+from core.domain.validation import collect, read
+from core.errors import (
+    Conflict,
+    FieldProblem,
+    InvalidFields,
+    KeyReused,
+    NotFound,
+    SlugTaken,
+)
+from core.ports import Storage
+from core.settings import CodesSettings
+
+_TRIES = 5
+_KEY_LIFE = timedelta(days=1)
+
+
+class CodeService:
+    """The codes of all organisations; every method names the one that it is for."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        settings: CodesSettings,
+        base_url: str,
+        clock: Callable[[], datetime],
+        token_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._base_url = base_url
+        self._clock = clock
+        self._token_bytes = token_bytes
+        policy = DestinationPolicy(
+            schemes=frozenset(scheme.lower() for scheme in settings.schemes), base_url=base_url
+        )
+        self._draft_rules = draft_rules(policy)
+        self._changes_rules = changes_rules(policy)
+
+    def draft(self, data: object) -> CodeDraft:
+        """A draft from untyped input; raises InvalidFields with every bad field."""
+        return read(CodeDraft, data, self._draft_rules)
+
+    def drafts(self, data: object) -> Sequence[CodeDraft]:
+        """Drafts from `{"codes": [...]}`; raises InvalidFields with every bad field of each."""
+        if not isinstance(data, Mapping) or set(data) != {"codes"}:
+            raise InvalidFields.of("codes", "send an object with the one field codes, a list")
+        items = data["codes"]
+        if not isinstance(items, list) or not items:
+            raise InvalidFields.of("codes", "must be a list of at least one code")
+        if len(items) > self._settings.max_bulk:
+            raise InvalidFields.of(
+                "codes",
+                f"{len(items)} codes are too many for one request; send at most "
+                f"{self._settings.max_bulk}",
+            )
+        drafts: list[CodeDraft] = []
+        problems: list[FieldProblem] = []
+        seen: dict[str, int] = {}
+        for number, item in enumerate(items):
+            draft, wrong = collect(CodeDraft, item, self._draft_rules, where=f"codes[{number}].")
+            problems += wrong
+            if draft is None:
+                continue
+            drafts.append(draft)
+            if draft.slug is not None:
+                first = seen.setdefault(slug_key(draft.slug), number)
+                if first != number:
+                    problems.append(
+                        FieldProblem(
+                            f"codes[{number}].slug",
+                            f"is the slug of codes[{first}] too; give each code its own",
+                        )
+                    )
+        if problems:
+            raise InvalidFields(problems)
+        return drafts
+
+    def changes(self, data: object) -> CodeChanges:
+        """Changes from untyped input; raises InvalidFields with every bad field."""
+        return read(CodeChanges, data, self._changes_rules)
+
+    def short_url(self, code: Code) -> str:
+        """The link that the code's symbol encodes."""
+        return short_link(self._base_url, code.slug, compact=self._settings.compact_links)
+
+    def create(self, organization_id: UUID, draft: CodeDraft) -> Code:
+        """Store a new code; raises SlugTaken."""
+        return self._add(organization_id, [draft])[0]
+
+    def create_many(
+        self, organization_id: UUID, drafts: Sequence[CodeDraft], idempotency_key: str | None
+    ) -> Sequence[Code]:
+        """Store all of the codes or none; raises Conflict naming every slug that is taken.
+
+        With a key, the same drafts give the same codes again for a day, instead of new ones;
+        other drafts under the same key raise KeyReused.
+        """
+        self._refuse_taken_slugs(drafts, organization_id, idempotency_key)
+        if idempotency_key is None:
+            return self._add(organization_id, drafts)
+        digest = sha256(msgspec.json.encode(drafts)).digest()
+        answers = self._storage.idempotency
+        now = self._clock()
+        with self._storage.transaction():
+            answers.delete_before(now - _KEY_LIFE)
+            if answers.claim(organization_id, idempotency_key, digest, now):
+                codes = self._add(organization_id, drafts)
+                answers.record(organization_id, idempotency_key, msgspec.json.encode(codes))
+                return codes
+            recorded = answers.get(organization_id, idempotency_key)
+        if recorded is None or recorded.request_digest != digest:
+            raise KeyReused(
+                "This Idempotency-Key came with another body within the last day; use a new key."
+            )
+        return msgspec.json.decode(recorded.body, type=tuple[Code, ...])
+
+    def get(self, organization_id: UUID, code_id: UUID) -> Code:
+        """The code; raises NotFound."""
+        code = self._storage.codes.get(organization_id, code_id)
+        if code is None:
+            raise NotFound("There is no such code.")
+        return code
+
+    def list(self, organization_id: UUID, query: CodeQuery) -> CodePage:
+        """One page of the organisation's codes."""
+        if query.per_page > self._settings.max_per_page:
+            raise InvalidFields.of(
+                "per_page", f"{query.per_page} is too many; at most {self._settings.max_per_page}"
+            )
+        return self._storage.codes.list(organization_id, query)
+
+    def change(self, organization_id: UUID, code_id: UUID, changes: CodeChanges) -> Code:
+        """Apply the changes on top of whatever is stored; raises NotFound or InvalidFields."""
+        wanted = {name: value for name, value in asdict(changes).items() if value is not UNSET}
+        for _ in range(_TRIES):
+            code = self.get(organization_id, code_id)
+            changed = replace(code, **wanted)
+            if changed == code:
+                return code
+            problems = validity_rule(asdict(changed))
+            if problems:
+                raise InvalidFields(problems)
+            changed = replace(changed, revision=code.revision + 1, updated_at=self._clock())
+            if self._storage.codes.update(changed, expected_revision=code.revision):
+                return changed
+        raise Conflict("The code is being changed by others at this moment; try again.")
+
+    def delete(self, organization_id: UUID, code_id: UUID) -> None:
+        """Remove the code and its scans; raises NotFound."""
+        if not self._storage.codes.delete(organization_id, code_id):
+            raise NotFound("There is no such code.")
+
+    def _add(self, organization_id: UUID, drafts: Sequence[CodeDraft]) -> Sequence[Code]:
+        for attempt in range(_TRIES):
+            codes = [self._new(organization_id, draft) for draft in drafts]
+            own = {slug_key(draft.slug) for draft in drafts if draft.slug is not None}
+            try:
+                with self._storage.transaction():
+                    self._storage.codes.add(codes)
+            except SlugTaken as taken:
+                # A random slug that is taken is drawn anew; an own one is for its giver to change.
+                if slug_key(taken.slug) in own or attempt == _TRIES - 1:
+                    raise
+            else:
+                return codes
+        raise AssertionError("the loop above returns or raises")
+
+    def _new(self, organization_id: UUID, draft: CodeDraft) -> Code:
+        now = self._clock()
+        return Code(
+            id=uuid4(),
+            organization_id=organization_id,
+            slug=draft.slug or random_slug(self._token_bytes(self._settings.slug_length)),
+            destination=draft.destination,
+            title=draft.title,
+            tags=draft.tags,
+            active=draft.active,
+            valid_from=draft.valid_from,
+            valid_until=draft.valid_until,
+            max_scans=draft.max_scans,
+            forward_query=draft.forward_query,
+            style=None,
+            revision=1,
+            created_at=now,
+            updated_at=now,
+        )
+
+    def _refuse_taken_slugs(
+        self, drafts: Sequence[CodeDraft], organization_id: UUID, idempotency_key: str | None
+    ) -> None:
+        if idempotency_key is not None and self._storage.idempotency.get(
+            organization_id, idempotency_key
+        ):
+            return
+        fields = {
+            draft.slug: f"codes[{number}].slug"
+            for number, draft in enumerate(drafts)
+            if draft.slug is not None
+        }
+        taken = self._storage.codes.taken(list(fields))
+        if taken:
+            raise Conflict(
+                "Some of the slugs are taken; no code was created.",
+                [
+                    FieldProblem(field, f"{slug!r} is taken; choose another, or leave it out")
+                    for slug, field in fields.items()
+                    if slug in taken
+                ],
+            )

@@ -1,0 +1,170 @@
+"""Organisations, their members, keys and business code, and who may grant what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from core.domain.accounts import (
+    ApiKey,
+    ApiKeyDraft,
+    Member,
+    MemberDraft,
+    Membership,
+    Organization,
+    OrganizationChanges,
+    OrganizationDraft,
+    Role,
+    User,
+    normalize_email,
+    organization_slug,
+)
+from core.errors import Conflict, FieldProblem, Forbidden, InvalidFields, NotFound
+from core.ports import Storage
+from core.services.accounts import Accounts
+
+_SLUG_TRIES = 50
+
+
+class OrganizationService:
+    """Founds, changes and ends organisations, and keeps their members and keys."""
+
+    def __init__(self, storage: Storage, accounts: Accounts, clock: Callable[[], datetime]) -> None:
+        self._storage = storage
+        self._accounts = accounts
+        self._clock = clock
+
+    def found(self, draft: OrganizationDraft, owner: User | None) -> Organization:
+        """Create an organisation whose first owner is `owner`; raises Conflict for a taken slug."""
+        with self._storage.transaction():
+            slug = draft.slug or self._free_slug(draft.name)
+            organization = Organization(uuid4(), draft.name, slug, self._clock())
+            self._storage.organizations.add(organization)
+            if owner is not None:
+                self.add_membership(organization.id, owner, Role.OWNER)
+        return organization
+
+    def get(self, organization_id: UUID) -> Organization:
+        """The organisation; raises NotFound."""
+        organization = self._storage.organizations.get(organization_id)
+        if organization is None:
+            raise NotFound("There is no such organization.")
+        return organization
+
+    def change(self, organization_id: UUID, changes: OrganizationChanges) -> Organization:
+        """Change name or slug; raises Conflict for a taken slug."""
+        with self._storage.transaction():
+            organization = self.get(organization_id)
+            if changes.name is not UNSET:
+                organization = replace(organization, name=changes.name)
+            if changes.slug is not UNSET:
+                organization = replace(organization, slug=changes.slug)
+            self._storage.organizations.update(organization)
+        return organization
+
+    def delete(self, organization_id: UUID) -> None:
+        """End the organisation, with its codes, scans, keys and memberships."""
+        self._storage.organizations.delete(organization_id)
+
+    def members(self, organization_id: UUID) -> Sequence[Member]:
+        """Everybody in the organisation."""
+        return self._storage.memberships.members(organization_id)
+
+    def member(self, organization_id: UUID, user_id: UUID) -> Member:
+        """One member; raises NotFound."""
+        for member in self.members(organization_id):
+            if member.user_id == user_id:
+                return member
+        raise NotFound("There is no such member.")
+
+    def add_member(self, organization_id: UUID, draft: MemberDraft, granter: Role) -> Member:
+        """Add an existing account; raises InvalidFields, Conflict or Forbidden."""
+        self._may_grant(granter, draft.role)
+        user = self._storage.users.by_email(normalize_email(draft.email))
+        if user is None:
+            raise InvalidFields.of(
+                "email",
+                f"there is no account {draft.email!r}; an operator can create one with "
+                "'quietzone user add'",
+            )
+        self.add_membership(organization_id, user, draft.role)
+        return self.member(organization_id, user.id)
+
+    def add_membership(self, organization_id: UUID, user: User, role: Role) -> None:
+        """Make the user a member; raises Conflict where he is one."""
+        self._storage.memberships.add(Membership(organization_id, user.id, role, self._clock()))
+
+    def change_role(
+        self, organization_id: UUID, user_id: UUID, role: Role, granter: Role
+    ) -> Member:
+        """Give a member another role; raises NotFound, Forbidden or Conflict (the last owner)."""
+        self._may_grant(granter, role)
+        with self._storage.transaction():
+            self._may_touch(organization_id, user_id, granter, leaves=role is not Role.OWNER)
+            self._storage.memberships.set_role(organization_id, user_id, role)
+            return self.member(organization_id, user_id)
+
+    def remove_member(self, organization_id: UUID, user_id: UUID, remover: Role) -> None:
+        """Remove a member; raises NotFound, Forbidden or Conflict (the last owner)."""
+        with self._storage.transaction():
+            self._may_touch(organization_id, user_id, remover, leaves=True)
+            self._storage.memberships.remove(organization_id, user_id)
+
+    def keys(self, organization_id: UUID) -> Sequence[ApiKey]:
+        """The organisation's API keys, oldest first."""
+        return self._storage.api_keys.of_organization(organization_id)
+
+    def add_key(
+        self, organization_id: UUID, draft: ApiKeyDraft, granter: Role
+    ) -> tuple[str, ApiKey]:
+        """Make an API key; its token is returned this once."""
+        self._may_grant(granter, draft.role)
+        if draft.expires_at is not None and draft.expires_at <= self._clock():
+            raise InvalidFields.of("expires_at", "lies in the past; the key would never work")
+        return self._accounts.new_key(organization_id, draft.name, draft.role, draft.expires_at)
+
+    def delete_key(self, organization_id: UUID, key_id: UUID) -> None:
+        """End an API key at once; raises NotFound."""
+        if not self._storage.api_keys.delete(organization_id, key_id):
+            raise NotFound("There is no such API key.")
+
+    def business_content(self, organization_id: UUID) -> str:
+        """What the business code encodes; raises NotFound where it was never set."""
+        content = self._storage.organizations.business_content(organization_id)
+        if content is None:
+            raise NotFound("The organization has no business code yet; set it with PUT.")
+        return content
+
+    def set_business_content(self, organization_id: UUID, content: str) -> None:
+        """Set what the business code encodes."""
+        self._storage.organizations.set_business_content(organization_id, content, self._clock())
+
+    def _free_slug(self, name: str) -> str:
+        base = organization_slug(name)
+        for number in range(1, _SLUG_TRIES + 1):
+            slug = base if number == 1 else f"{base}-{number}"
+            if self._storage.organizations.by_slug(slug) is None:
+                return slug
+        raise Conflict(
+            f"No slug like {base!r} is free.", [FieldProblem("slug", "give one of your own")]
+        )
+
+    def _may_grant(self, granter: Role, role: Role) -> None:
+        if not granter.includes(role):
+            raise Forbidden(f"The role {granter} may not grant the role {role}.")
+
+    def _may_touch(
+        self, organization_id: UUID, user_id: UUID, actor: Role, *, leaves: bool
+    ) -> None:
+        owners = self._storage.memberships.owners(organization_id)
+        role = self._storage.memberships.role(organization_id, user_id)
+        if role is None:
+            raise NotFound("There is no such member.")
+        if not actor.includes(role):
+            raise Forbidden(f"The role {actor} may not change a member with the role {role}.")
+        if role is Role.OWNER and leaves and owners == 1:
+            raise Conflict("This is the last owner; make somebody else an owner first.")

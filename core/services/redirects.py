@@ -1,0 +1,46 @@
+"""Answers a scan: which code it was, and where it leads now."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from urllib.parse import quote
+
+from core.domain.codes import Code, State, is_slug, location, state, with_query
+from core.errors import Gone, NotFound
+from core.ports import Storage
+
+_log = logging.getLogger(__name__)
+
+_QUERY_SAFE = "!$&'()*+,;=:@/?%-._~[]"
+
+
+class Redirects:
+    """Looks codes up by slug, whoever they belong to."""
+
+    def __init__(self, storage: Storage, clock: Callable[[], datetime]) -> None:
+        self._storage = storage
+        self._clock = clock
+
+    def follow(self, slug: str, query: str) -> tuple[Code, str]:
+        """The code and the ASCII-only address to send the visitor to.
+
+        `query` is the scan's own query string, appended where the code says so. Raises NotFound
+        for an unknown slug, Gone for a code that must not be followed now.
+        """
+        code = self._storage.codes.by_slug(slug) if is_slug(slug) else None
+        if code is None:
+            raise NotFound("There is no code with this address.")
+        now_state = state(code, self._clock())
+        if now_state is not State.OPEN:
+            raise Gone(f"This code is {now_state.value}.")
+        destination = code.destination
+        if code.forward_query:
+            destination = with_query(destination, quote(query, safe=_QUERY_SAFE))
+        try:
+            return code, location(destination)
+        except ValueError as error:
+            # Checked when it was stored; whatever got past that must not reach a header.
+            _log.exception("the stored destination of code %s is unsafe", code.id)
+            raise Gone("This code leads nowhere.") from error

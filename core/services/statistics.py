@@ -1,0 +1,100 @@
+"""Timelines and totals of a code, or of all of an organisation's codes."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from uuid import UUID
+from zoneinfo import ZoneInfo, available_timezones
+
+from msgspec import Struct
+
+from core.domain.periods import Interval
+from core.domain.scans import Bots, Totals, slot_of
+from core.errors import InvalidFields
+from core.ports import Period, ScanStore
+
+
+class Point(Struct, frozen=True):
+    """One bucket of a timeline; `start` carries the zone's offset of that moment."""
+
+    start: datetime
+    scans: int
+    unique: int
+
+
+class Timeline(Struct, frozen=True):
+    """Counts over a half-open window [start, end), a point for every bucket, zeros included.
+
+    `code` is None where all codes of an organisation are meant.
+    """
+
+    code: UUID | None
+    period: str
+    interval: Interval
+    timezone: str
+    start: datetime
+    end: datetime
+    total: int
+    unique: int
+    points: tuple[Point, ...]
+    updated_at: datetime
+
+
+class Statistics:
+    """Answers from the scan store, bucketed in the zone of whoever asks."""
+
+    def __init__(
+        self,
+        store: ScanStore,
+        periods: Mapping[str, Period],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._periods = periods
+        self._clock = clock
+        self._zones = frozenset(available_timezones())
+
+    def timeline(
+        self, organization_id: UUID, code_id: UUID | None, period: str, timezone: str, bots: Bots
+    ) -> Timeline:
+        """The timeline of one code or of all; raises InvalidFields for an unknown name."""
+        found = self._periods.get(period)
+        if found is None:
+            raise InvalidFields.of(
+                "period", f"{period!r} is unknown; enabled are: {', '.join(self._periods)}"
+            )
+        now = self._clock()
+        window = found.window(now, self._zone(timezone))
+        starts = window.starts()
+        bounds = [slot_of(start) for start in starts]
+        scans, unique = [0] * len(starts), [0] * len(starts)
+        slots = self._store.slots(organization_id, code_id, window.start_at, window.end_at, bots)
+        for count in slots:
+            bucket = bisect_right(bounds, count.slot) - 1
+            scans[bucket] += count.scans
+            unique[bucket] += count.unique
+        return Timeline(
+            code=code_id,
+            period=period,
+            interval=window.interval,
+            timezone=timezone,
+            start=window.start_at,
+            end=window.end_at,
+            total=sum(scans),
+            unique=sum(unique),
+            points=tuple(map(Point, starts, scans, unique)),
+            updated_at=now,
+        )
+
+    def totals(self, organization_id: UUID, code_id: UUID | None) -> Totals:
+        """Everything counted so far."""
+        return self._store.totals(organization_id, code_id)
+
+    def _zone(self, name: str) -> ZoneInfo:
+        if name not in self._zones:
+            raise InvalidFields.of(
+                "timezone", f"{name!r} is not an IANA time zone; write it as Europe/Berlin or UTC"
+            )
+        return ZoneInfo(name)

@@ -1,0 +1,260 @@
+"""The settings: read from one TOML file, checked, frozen.
+
+`config/default.toml` holds every setting with its default and its meaning. Any value may be a
+reference instead: `{ env = "NAME" }`, `{ env = "NAME", default = ... }` or `{ file = "/path" }`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from core.domain.validation import Secret, read_section
+from core.errors import ConfigurationError
+
+Positive = Annotated[int, Meta(ge=1)]
+PositiveFloat = Annotated[float, Meta(gt=0)]
+
+DEFAULT_FILE = Path(__file__).resolve().parent.parent / "config" / "default.toml"
+
+
+class Service(Struct, frozen=True):
+    """`[service]`: where the service lives and what it is called from outside."""
+
+    data: str = "var"
+    bind: str = "127.0.0.1:8000"
+    base_url: str | None = None
+    workers: Annotated[int, Meta(ge=1, le=256)] = 2
+
+
+class Http(Struct, frozen=True):
+    """`[http]`: limits on requests, and which proxies are believed."""
+
+    max_body_bytes: Positive = 1_048_576
+    trusted_proxies: tuple[str, ...] = ()
+
+
+class Plugins(Struct, frozen=True):
+    """`[plugins]`: which plugins are enabled, in the order in which they are asked."""
+
+    enabled: tuple[str, ...] = ("segno", "png", "svg", "sqlite", "memory", "rolling")
+
+
+class StorageSettings(Struct, frozen=True):
+    """`[storage]`: which of the offered storages is used."""
+
+    backend: str = "sqlite"
+
+
+class ScansSettings(Struct, frozen=True):
+    """`[scans]`: which of the offered scan stores is used."""
+
+    store: str = "sqlite"
+
+
+class CacheSettings(Struct, frozen=True):
+    """`[cache]`: which of the offered caches is used, and how long things are kept (seconds)."""
+
+    backend: str = "memory"
+    image_ttl: PositiveFloat = 86400.0
+
+
+class CodesSettings(Struct, frozen=True):
+    """`[codes]`: short links and where they may lead."""
+
+    compact_links: bool = True
+    slug_length: Annotated[int, Meta(ge=6, le=32)] = 8
+    schemes: tuple[str, ...] = ("http", "https")
+    max_bulk: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    max_per_page: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class ImagesSettings(Struct, frozen=True):
+    """`[images]`: which encoder draws, and the sizes that may be asked for (pixels)."""
+
+    encoder: str = "segno"
+    min_size: Positive = 100
+    max_size: Annotated[int, Meta(ge=1, le=20_000)] = 2000
+    max_content: Annotated[int, Meta(ge=1, le=7089)] = 2953
+
+
+class AccountsSettings(Struct, frozen=True):
+    """`[accounts]`: sign-in, sessions (seconds) and passwords."""
+
+    session_idle: Positive = 1_209_600
+    session_lifetime: Positive = 7_776_000
+    password_min_length: Annotated[int, Meta(ge=8, le=256)] = 12
+    argon2_memory_kib: Annotated[int, Meta(ge=8192)] = 19_456
+    argon2_time_cost: Positive = 2
+    argon2_parallelism: Positive = 1
+    hashing_threads: Annotated[int, Meta(ge=1, le=64)] = 2
+
+
+class LogSettings(Struct, frozen=True):
+    """`[log]`: how much is logged."""
+
+    level: str = "info"
+    requests: bool = True
+
+
+class Sections(dict[str, dict[str, Any]]):
+    """The plugins' sections as they were written: only a plugin knows which of them are secret."""
+
+    def __repr__(self) -> str:
+        return f"<options of {', '.join(self) or 'no plugin'}>"
+
+
+class Settings(Struct, frozen=True):
+    """Everything that can be set; `plugin` holds each plugin's own section, checked by its host."""
+
+    service: Service = Service()
+    http: Http = Http()
+    plugins: Plugins = Plugins()
+    storage: StorageSettings = StorageSettings()
+    scans: ScansSettings = ScansSettings()
+    cache: CacheSettings = CacheSettings()
+    codes: CodesSettings = CodesSettings()
+    images: ImagesSettings = ImagesSettings()
+    accounts: AccountsSettings = AccountsSettings()
+    log: LogSettings = LogSettings()
+    plugin: Sections = msgspec.field(default_factory=Sections)
+
+    @property
+    def base_url(self) -> str:
+        """The address from outside, without a slash at its end."""
+        return (self.service.base_url or f"http://{self.service.bind}").rstrip("/")
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return Path(self.service.data)
+
+
+def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of `path`, else of the file that QUIETZONE_CONFIG names, else the default file.
+
+    Raises ConfigurationError, naming the setting and the way out, for anything that is wrong.
+    """
+    source = Path(path or environ.get("QUIETZONE_CONFIG") or DEFAULT_FILE)
+    try:
+        with source.open("rb") as file:
+            tree = tomllib.load(file)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the settings file {source} cannot be read ({error.strerror}); "
+            "set QUIETZONE_CONFIG to a file that exists"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{source} is not TOML: {error}; correct that place") from error
+    return parse(tree, environ)
+
+
+def parse(tree: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    """Settings from a tree as a TOML file gives it; references are resolved against `environ`."""
+    resolved = _resolve(tree, environ, "")
+    unknown = [key for key in resolved if key not in Settings.__struct_fields__]
+    if unknown:
+        known = ", ".join(sorted(Settings.__struct_fields__))
+        raise ConfigurationError(f"{unknown[0]}: unknown section; known are: {known}")
+    sections: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Settings):
+        if field.name not in resolved:
+            continue
+        section = resolved[field.name]
+        if field.name != "plugin":
+            sections[field.name] = read_section(type(field.default), section, field.name)
+        elif isinstance(section, dict) and all(isinstance(v, dict) for v in section.values()):
+            sections[field.name] = Sections(section)
+        else:
+            raise ConfigurationError("plugin: write each plugin's options as [plugin.NAME]")
+    settings = Settings(**sections)
+    _check(settings)
+    return settings
+
+
+def dump(section: Struct) -> dict[str, Any]:
+    """A section as plain values for people to read, secrets hidden."""
+    plain: dict[str, Any] = msgspec.to_builtins(
+        section, enc_hook=lambda value: repr(value) if isinstance(value, Secret) else str(value)
+    )
+    return plain
+
+
+def _check(settings: Settings) -> None:
+    service = settings.service
+    host, colon, port = service.bind.rpartition(":")
+    # What isdigit() takes for a digit outside ASCII ("²"), int() may refuse.
+    digits = port.isascii() and port.isdigit()
+    if not colon or not host or not digits or int(port) > 65535:
+        raise ConfigurationError(
+            f"service.bind: {service.bind!r} is not HOST:PORT; write it as 127.0.0.1:8000"
+        )
+    try:
+        parts = urlsplit(settings.base_url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        valid = None
+    if not valid or parts.query or parts.fragment or parts.username is not None:
+        raise ConfigurationError(
+            f"service.base_url: {service.base_url!r} is not an address such as https://qr.example.com"
+        )
+    for network in settings.http.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"http.trusted_proxies: {error}; write networks as 10.0.0.0/8"
+            ) from None
+    if settings.images.min_size > settings.images.max_size:
+        raise ConfigurationError(
+            "images.min_size: is larger than images.max_size; make it the smaller of the two"
+        )
+    if settings.accounts.session_idle > settings.accounts.session_lifetime:
+        raise ConfigurationError(
+            "accounts.session_idle: is longer than accounts.session_lifetime; shorten it"
+        )
+    levels = ("debug", "info", "warning", "error")
+    if settings.log.level not in levels:
+        raise ConfigurationError(
+            f"log.level: {settings.log.level!r} is unknown; choose one of {', '.join(levels)}"
+        )
+    for scheme in settings.codes.schemes:
+        if scheme.lower() in ("javascript", "data", "vbscript", "file"):
+            raise ConfigurationError(
+                f"codes.schemes: {scheme!r} would run in the visitor's browser; leave it out"
+            )
+
+
+def _resolve(value: Any, environ: Mapping[str, str], path: str) -> Any:
+    if isinstance(value, Mapping):
+        if set(value) in ({"env"}, {"env", "default"}) and isinstance(value["env"], str):
+            found = environ.get(value["env"]) or value.get("default")
+            if found is None:
+                raise ConfigurationError(
+                    f"{path}: the environment variable {value['env']} is not set; "
+                    "set it, or give the reference a default"
+                )
+            return found
+        if set(value) == {"file"}:
+            try:
+                return Path(str(value["file"])).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigurationError(
+                    f"{path}: the file {value['file']} cannot be read ({error}); "
+                    "name a text file that the service may read"
+                ) from error
+        return {
+            key: _resolve(item, environ, f"{path}.{key}" if path else key)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_resolve(item, environ, f"{path}[{n}]") for n, item in enumerate(value)]
+    return value

@@ -1,0 +1,119 @@
+"""The cache `memory`: in each worker process, bounded in bytes, the least recently used goes."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from threading import Lock
+from typing import Annotated
+
+from msgspec import Meta
+
+from core.api import Cache, PluginSettings, hookimpl
+
+ENTRY_OVERHEAD = 240
+"""What an entry takes beyond its value, in bytes, when the tables have just grown.
+
+Measured on CPython 3.11, 64 bits: the bytes objects of the value and of the key 33 and 49, the
+point in time 8, the place in the ordered dictionary 70 to 120, rounding in the allocator up to 30.
+"""
+
+_EXPIRY = struct.Struct("<d")
+
+
+class MemorySettings(PluginSettings, frozen=True, kw_only=True):
+    """`[plugin.memory]`: how many bytes each worker process may keep."""
+
+    max_bytes: Annotated[int, Meta(ge=0)] = 64 * 1024 * 1024
+
+
+class MemoryCache:
+    """Keeps values in the memory of this process, `max_bytes` at most with all that they cost.
+
+    `clock` counts seconds and never goes back.
+    """
+
+    def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_bytes = max_bytes
+        self._clock = clock
+        # PERF: an entry is its point of expiry followed by its value, in one bytes object: small
+        # images are the many, and objects of their own would cost each of them 60 bytes more.
+        self._entries: OrderedDict[bytes, bytes] = OrderedDict()
+        self._size = 0
+        self._lock = Lock()
+
+    @property
+    def size(self) -> int:
+        """What the entries cost now, in bytes, expired ones included."""
+        return self._size
+
+    def open(self) -> None:
+        """Nothing to do: the memory is taken as it is needed."""
+
+    def close(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self._size = 0
+
+    def get(self, key: str) -> bytes | None:
+        """The value, or None where there is none or it has expired."""
+        digest = _digest(key)
+        with self._lock:
+            entry = self._entries.get(digest)
+            if entry is None:
+                return None
+            (expires_at,) = _EXPIRY.unpack_from(entry)
+            if expires_at <= self._clock():
+                self._remove(digest)
+                return None
+            self._entries.move_to_end(digest)
+        return entry[_EXPIRY.size :]
+
+    def set(self, key: str, value: bytes, ttl: float) -> None:
+        """Keep `value` for `ttl` seconds; the least recently used entries make room for it."""
+        digest = _digest(key)
+        entry = _EXPIRY.pack(self._clock() + ttl) + value
+        with self._lock:
+            self._remove(digest)
+            if _cost(entry) > self._max_bytes or ttl <= 0:
+                return
+            self._entries[digest] = entry
+            self._size += _cost(entry)
+            while self._size > self._max_bytes:
+                _, oldest = self._entries.popitem(last=False)
+                self._size -= _cost(oldest)
+
+    def delete(self, key: str) -> None:
+        """Forget the value, if there is one."""
+        with self._lock:
+            self._remove(_digest(key))
+
+    def _remove(self, digest: bytes) -> None:
+        entry = self._entries.pop(digest, None)
+        if entry is not None:
+            self._size -= _cost(entry)
+
+
+def _cost(entry: bytes) -> int:
+    return len(entry) - _EXPIRY.size + ENTRY_OVERHEAD
+
+
+def _digest(key: str) -> bytes:
+    # PERF: 49 bytes in place of the 87 that a key of the usual length takes as text.
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+@hookimpl
+def qz_settings() -> type[PluginSettings]:
+    """The options of `[plugin.memory]`."""
+    return MemorySettings
+
+
+@hookimpl
+def qz_caches(settings: MemorySettings) -> Mapping[str, Cache]:
+    """Offer the cache `memory`."""
+    return {"memory": MemoryCache(settings.max_bytes)}

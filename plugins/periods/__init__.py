@@ -1,0 +1,1 @@
+"""Periods: named windows of time."""

@@ -1,0 +1,170 @@
+"""The `postgres` plugin: storage and scan store in PostgreSQL, for services on several machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Annotated, Any
+from uuid import UUID
+
+import peewee
+from msgspec import Meta
+from playhouse.pool import PooledPostgresqlDatabase
+
+from core.api import (
+    ConfigurationError,
+    PluginContext,
+    PluginSettings,
+    ScanStore,
+    Secret,
+    Storage,
+    hookimpl,
+)
+from plugins.storage.database import POOL_WAIT, Connection, Connections
+from plugins.storage.repositories import DatabaseStorage
+from plugins.storage.scan_store import DatabaseScanStore
+
+try:
+    import psycopg
+except ImportError:  # The extra is not installed; enabling the plugin says so.
+    psycopg = None  # type: ignore[assignment]
+
+_MIGRATION_LOCK = 0x51_5A_6D_69_67
+"""The number of the advisory lock under which migrations run: "QZmig"."""
+
+_UNDEFINED = ("42P01", "42703")
+"""The SQLSTATEs undefined_table and undefined_column."""
+
+_FOREIGN_KEY_VIOLATION = "23503"
+
+
+class PostgresSettings(PluginSettings, frozen=True, kw_only=True):
+    """`[plugin.postgres]`: `dsn` is a URL or key=value text, as libpq takes it."""
+
+    dsn: Secret
+    max_connections: Annotated[int, Meta(ge=1, le=1000)] = 20
+    statement_timeout_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 15_000
+    connect_timeout: Annotated[int, Meta(ge=2, le=600)] = 5
+
+
+class PostgresConnections(Connections):
+    """Connections to a PostgreSQL server, which keeps the order among its writers itself."""
+
+    collation = '"C"'
+
+    def __init__(self, settings: PostgresSettings) -> None:
+        if psycopg is None:
+            raise ConfigurationError(
+                "plugins.enabled: the plugin 'postgres' needs psycopg; install it with "
+                "`pip install 'quietzone[postgres]'`, or take the plugin out"
+            )
+        self.driver_errors = (psycopg.OperationalError, psycopg.InterfaceError)
+        parameters = _parse(settings.dsn)
+        self._place: dict[str, str] = {
+            name: str(parameters[name]) for name in ("host", "port", "dbname") if name in parameters
+        }
+        options = f"-c statement_timeout={settings.statement_timeout_ms}"
+        if parameters.get("options"):
+            options = f"{options} {parameters['options']}"
+        parameters.setdefault("application_name", "quietzone")
+        parameters |= {"options": options, "connect_timeout": settings.connect_timeout}
+        # peewee wants a name of its own for the database, psycopg takes libpq's: None where libpq
+        # is to find it by itself.
+        name = parameters.pop("dbname", None)
+        database = PooledPostgresqlDatabase(
+            name or "postgresql",
+            dbname=name,
+            **parameters,
+            max_connections=settings.max_connections,
+            timeout=POOL_WAIT,
+            autoconnect=False,
+            prefer_psycopg3=True,
+        )
+        super().__init__(database)
+
+    def prepare(self) -> None:
+        """Connect later: a server that is away now may be back soon."""
+
+    def exists(self) -> bool:
+        """The server makes no database by being asked."""
+        return True
+
+    def describe(self) -> Mapping[str, str]:
+        """The driver, the server's version and where it is."""
+        with self.connection() as database:
+            (version,) = database.execute_sql("SHOW server_version").fetchone()
+        return {"driver": f"psycopg {psycopg.__version__}", "server": version, **self._place}
+
+    def write_lock(self) -> AbstractContextManager[None]:
+        """No lock: the server's are fair."""
+        return nullcontext()
+
+    @contextmanager
+    def migration_lock(self) -> Iterator[Connection]:
+        """An advisory lock of a session that ends with the block, and its settings with it."""
+        with self.connection() as database:
+            try:
+                # Waiting for another process, and a large migration, may take their time.
+                database.execute_sql("SET statement_timeout = 0")
+                database.execute_sql("SELECT pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
+                yield database
+            finally:
+                database.manual_close()
+
+    def key(self, value: UUID) -> Any:
+        """Psycopg takes it as it is."""
+        return value
+
+    def lacks_tables(self, error: Exception) -> bool:
+        """PostgreSQL has codes for it."""
+        return _sqlstate(error) in _UNDEFINED
+
+    def lacks_parent(self, error: peewee.IntegrityError) -> bool:
+        """PostgreSQL has a code for it."""
+        return _sqlstate(error) == _FOREIGN_KEY_VIOLATION
+
+
+def _parse(dsn: Secret) -> dict[str, Any]:
+    try:
+        return dict(psycopg.conninfo.conninfo_to_dict(dsn.reveal()))
+    except psycopg.ProgrammingError:
+        # The driver's message would quote the text, password and all.
+        raise ConfigurationError(
+            "plugin.postgres.dsn: is not understood by libpq; write it as "
+            "postgresql://USER:PASSWORD@HOST:PORT/NAME or as host=HOST dbname=NAME user=USER"
+        ) from None
+
+
+def _sqlstate(error: Exception) -> str | None:
+    return getattr(getattr(error, "orig", error), "sqlstate", None)
+
+
+class PostgresPlugin:
+    """Offers the storage and the scan store `postgres`, which share their connections."""
+
+    def __init__(self) -> None:
+        self._connections: PostgresConnections | None = None
+
+    @hookimpl
+    def qz_settings(self) -> type[PluginSettings]:
+        """The options of `[plugin.postgres]`."""
+        return PostgresSettings
+
+    @hookimpl
+    def qz_storages(
+        self, settings: PostgresSettings, context: PluginContext
+    ) -> Mapping[str, Storage]:
+        """The storage, by the name `postgres`."""
+        return {"postgres": DatabaseStorage(self._connect(settings))}
+
+    @hookimpl
+    def qz_scan_stores(
+        self, settings: PostgresSettings, context: PluginContext
+    ) -> Mapping[str, ScanStore]:
+        """The scan store, by the name `postgres`."""
+        return {"postgres": DatabaseScanStore(self._connect(settings))}
+
+    def _connect(self, settings: PostgresSettings) -> PostgresConnections:
+        if self._connections is None:
+            self._connections = PostgresConnections(settings)
+        return self._connections

@@ -1,0 +1,703 @@
+"""The storage: repositories of everything but scans, the same for every database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from peewee import JOIN, IntegrityError, fn
+
+from core.api import (
+    ApiKey,
+    Code,
+    CodePage,
+    CodeQuery,
+    CodeSort,
+    Conflict,
+    Member,
+    Membership,
+    Organization,
+    RecordedAnswer,
+    Role,
+    Session,
+    SlugTaken,
+    User,
+    slug_key,
+)
+from plugins.storage import tables
+from plugins.storage.database import Connection, Connections, batches
+from plugins.storage.tables import to_moment, to_tags, to_uuid
+
+_BATCH = 500
+
+
+class _Repository:
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    @contextmanager
+    def _writing(self, conflict: str) -> Iterator[Connection]:
+        """A transaction in which a row that exists already becomes a Conflict with that message."""
+        try:
+            with self._connections.transaction() as database:
+                yield database
+        except IntegrityError as error:
+            raise self._conflict(error, conflict) from error
+
+    def _conflict(self, error: IntegrityError, message: str) -> Conflict:
+        if self._connections.lacks_parent(error):
+            return Conflict("What this belongs to has been deleted in the meantime.")
+        return Conflict(message)
+
+
+class OrganizationRepository(_Repository):
+    """The organisations and their business codes."""
+
+    def add(self, organization: Organization) -> None:
+        """Store it, or raise Conflict."""
+        table = tables.Organization
+        with self._writing(_slug_taken(organization)) as database:
+            database.execute(table.insert(_values(organization)))
+
+    def get(self, organization_id: UUID) -> Organization | None:
+        """The organisation of that id."""
+        return self._one(tables.Organization.id == organization_id)
+
+    def by_slug(self, slug: str) -> Organization | None:
+        """The organisation of that slug."""
+        return self._one(tables.Organization.slug == slug)
+
+    def all(self) -> Sequence[Organization]:
+        """Every organisation, by name."""
+        with self._connections.connection() as database:
+            rows = tables.Organization.select().tuples().execute(database)
+            return sorted((Organization(*row) for row in rows), key=_by_name)
+
+    def update(self, organization: Organization) -> None:
+        """Store name and slug, or raise Conflict."""
+        table = tables.Organization
+        with self._writing(_slug_taken(organization)) as database:
+            database.execute(
+                table.update(name=organization.name, slug=organization.slug).where(
+                    table.id == organization.id
+                )
+            )
+
+    def delete(self, organization_id: UUID) -> None:
+        """Remove it and all that is its own."""
+        table, code = tables.Organization, tables.Code
+        with self._connections.transaction() as database:
+            # NOTE: scans are appended under locks on their codes, taken in this order. Without
+            # it, the cascade could wait for an append that waits for the cascade.
+            codes = code.select(code.id).where(code.organization == organization_id)
+            _lock(database, codes.order_by(code.id))
+            database.execute(table.delete().where(table.id == organization_id))
+
+    def business_content(self, organization_id: UUID) -> str | None:
+        """What its business code encodes."""
+        table = tables.BusinessCode
+        query = table.select(table.content).where(table.organization == organization_id)
+        with self._connections.connection() as database:
+            content: str | None = query.scalar(database)
+            return content
+
+    def set_business_content(self, organization_id: UUID, content: str, now: datetime) -> None:
+        """Set or replace it."""
+        table = tables.BusinessCode
+        insert = table.insert(organization=organization_id, content=content, updated_at=now)
+        with self._writing("") as database:
+            database.execute(
+                insert.on_conflict(
+                    conflict_target=[table.organization],
+                    preserve=[table.content, table.updated_at],
+                )
+            )
+
+    def _one(self, condition: Any) -> Organization | None:
+        with self._connections.connection() as database:
+            row = tables.Organization.select().where(condition).tuples().first(database)
+            return Organization(*row) if row else None
+
+
+class UserRepository(_Repository):
+    """The people."""
+
+    def add(self, user: User) -> None:
+        """Store the person, or raise Conflict."""
+        message = f"there is an account for {user.email} already; sign in with it"
+        with self._writing(message) as database:
+            database.execute(tables.User.insert(_values(user)))
+
+    def get(self, user_id: UUID) -> User | None:
+        """The person of that id."""
+        return self._one(tables.User.id == user_id)
+
+    def by_email(self, email: str) -> User | None:
+        """The person with that address."""
+        return self._one(tables.User.email == email)
+
+    def set_password_hash(self, user_id: UUID, password_hash: str) -> None:
+        """Replace the hash."""
+        table = tables.User
+        with self._connections.transaction() as database:
+            database.execute(table.update(password_hash=password_hash).where(table.id == user_id))
+
+    def _one(self, condition: Any) -> User | None:
+        with self._connections.connection() as database:
+            row = tables.User.select().where(condition).tuples().first(database)
+            return User(*row) if row else None
+
+
+class MembershipRepository(_Repository):
+    """Who belongs where."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections)
+        self._role = connections.sql(
+            "SELECT role FROM memberships WHERE organization_id = ? AND user_id = ?"
+        )
+
+    def add(self, membership: Membership) -> None:
+        """Store it, or raise Conflict."""
+        with self._writing("this person is a member already; change the role instead") as database:
+            database.execute(
+                tables.Membership.insert(
+                    organization=membership.organization_id,
+                    user=membership.user_id,
+                    role=membership.role,
+                    created_at=membership.created_at,
+                )
+            )
+
+    def role(self, organization_id: UUID, user_id: UUID) -> Role | None:
+        """The user's role there."""
+        key = self._connections.key
+        with self._connections.connection() as database:
+            # PERF: asked in nearly every request, hence by hand: peewee takes 100-350 µs to build
+            # a query and to read its row, the databases 5-45 µs to answer.
+            cursor = database.execute_sql(self._role, (key(organization_id), key(user_id)))
+            row = cursor.fetchone()
+            return Role(row[0]) if row else None
+
+    def members(self, organization_id: UUID) -> Sequence[Member]:
+        """Everybody, by e-mail address."""
+        table, user = tables.Membership, tables.User
+        query = (
+            table.select(user.id, user.email, user.name, table.role, table.created_at)
+            .join(user)
+            .where(table.organization == organization_id)
+        )
+        with self._connections.connection() as database:
+            members = [Member(*row) for row in query.tuples().execute(database)]
+        return sorted(members, key=lambda member: member.email)
+
+    def of_user(self, user_id: UUID) -> Sequence[tuple[Organization, Role]]:
+        """The user's organisations with the role in each, by name."""
+        table, organization = tables.Membership, tables.Organization
+        query = (
+            table.select(
+                organization.id,
+                organization.name,
+                organization.slug,
+                organization.created_at,
+                table.role,
+            )
+            .join(organization)
+            .where(table.user == user_id)
+        )
+        with self._connections.connection() as database:
+            rows = [(Organization(*row), role) for *row, role in query.tuples().execute(database)]
+        return sorted(rows, key=lambda row: _by_name(row[0]))
+
+    def set_role(self, organization_id: UUID, user_id: UUID, role: Role) -> bool:
+        """Change the role."""
+        table = tables.Membership
+        with self._connections.transaction() as database:
+            cursor = database.execute(
+                table.update(role=role).where(
+                    (table.organization == organization_id) & (table.user == user_id)
+                )
+            )
+            return _any(cursor)
+
+    def remove(self, organization_id: UUID, user_id: UUID) -> bool:
+        """Remove the member."""
+        table = tables.Membership
+        with self._connections.transaction() as database:
+            cursor = database.execute(
+                table.delete().where(
+                    (table.organization == organization_id) & (table.user == user_id)
+                )
+            )
+            return _any(cursor)
+
+    def owners(self, organization_id: UUID) -> int:
+        """How many owners there are, who stay so until the transaction ends."""
+        table = tables.Membership
+        query = (
+            table.select(table.user)
+            .where((table.organization == organization_id) & (table.role == Role.OWNER))
+            .order_by(table.user)
+        )
+        with self._connections.connection() as database:
+            return len(_lock(database, query))
+
+
+class SessionRepository(_Repository):
+    """The sign-ins."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections)
+        self._get = connections.sql(
+            "SELECT s.created_at, s.last_seen_at, s.expires_at,"
+            " u.id, u.email, u.name, u.password_hash, u.created_at"
+            " FROM sessions AS s JOIN users AS u ON u.id = s.user_id WHERE s.token_hash = ?"
+        )
+
+    def add(self, session: Session) -> None:
+        """Store it."""
+        with self._writing("there is a session of this token already") as database:
+            database.execute(
+                tables.Session.insert(
+                    token_hash=session.token_hash,
+                    user=session.user_id,
+                    created_at=session.created_at,
+                    last_seen_at=session.last_seen_at,
+                    expires_at=session.expires_at,
+                )
+            )
+
+    def get(self, token_hash: bytes) -> tuple[Session, User] | None:
+        """The session and its user."""
+        with self._connections.connection() as database:
+            # PERF: by hand, as `MembershipRepository.role` is.
+            row = database.execute_sql(self._get, (token_hash,)).fetchone()
+        if row is None:
+            return None
+        created, seen, expires, user_id, email, name, password_hash, user_created = row
+        user = User(to_uuid(user_id), email, name, password_hash, to_moment(user_created))
+        session = Session(
+            token_hash, user.id, to_moment(created), to_moment(seen), to_moment(expires)
+        )
+        return session, user
+
+    def touch(self, token_hash: bytes, last_seen_at: datetime, expires_at: datetime) -> None:
+        """Note that it was used."""
+        table = tables.Session
+        with self._connections.transaction() as database:
+            database.execute(
+                table.update(last_seen_at=last_seen_at, expires_at=expires_at).where(
+                    table.token_hash == token_hash
+                )
+            )
+
+    def delete(self, token_hash: bytes) -> None:
+        """Remove it."""
+        table = tables.Session
+        with self._connections.transaction() as database:
+            database.execute(table.delete().where(table.token_hash == token_hash))
+
+    def delete_expired(self, now: datetime) -> int:
+        """Remove those that have expired at `now`."""
+        table = tables.Session
+        with self._connections.transaction() as database:
+            cursor = database.execute(table.delete().where(table.expires_at <= now))
+            return int(cursor.rowcount)
+
+
+class ApiKeyRepository(_Repository):
+    """The API keys."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections)
+        self._by_hash = connections.sql(
+            "SELECT id, organization_id, name, role, prefix, created_at, expires_at, last_used_at"
+            " FROM api_keys WHERE token_hash = ?"
+        )
+
+    def add(self, key: ApiKey) -> None:
+        """Store it."""
+        with self._writing("there is a key of this token already") as database:
+            database.execute(tables.ApiKey.insert(_values(key)))
+
+    def by_hash(self, token_hash: bytes) -> ApiKey | None:
+        """The key of that token."""
+        with self._connections.connection() as database:
+            # PERF: by hand, as `MembershipRepository.role` is.
+            row = database.execute_sql(self._by_hash, (token_hash,)).fetchone()
+        if row is None:
+            return None
+        key_id, organization_id, name, role, prefix, created_at, expires_at, last_used_at = row
+        return ApiKey(
+            id=to_uuid(key_id),
+            organization_id=to_uuid(organization_id),
+            name=name,
+            role=Role(role),
+            prefix=prefix,
+            token_hash=token_hash,
+            created_at=to_moment(created_at),
+            expires_at=_moment_or_none(expires_at),
+            last_used_at=_moment_or_none(last_used_at),
+        )
+
+    def of_organization(self, organization_id: UUID) -> Sequence[ApiKey]:
+        """The organisation's keys, oldest first."""
+        table = tables.ApiKey
+        query = (
+            table.select()
+            .where(table.organization == organization_id)
+            .order_by(table.created_at, table.id)
+        )
+        with self._connections.connection() as database:
+            return [ApiKey(*row) for row in query.tuples().execute(database)]
+
+    def touch(self, key_id: UUID, last_used_at: datetime) -> None:
+        """Note that it was used."""
+        table = tables.ApiKey
+        with self._connections.transaction() as database:
+            database.execute(table.update(last_used_at=last_used_at).where(table.id == key_id))
+
+    def delete(self, organization_id: UUID, key_id: UUID) -> bool:
+        """Remove it."""
+        table = tables.ApiKey
+        with self._connections.transaction() as database:
+            cursor = database.execute(
+                table.delete().where((table.organization == organization_id) & (table.id == key_id))
+            )
+            return _any(cursor)
+
+
+class CodeRepository(_Repository):
+    """The codes."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections)
+        self._by_slug = connections.sql(
+            "SELECT c.id, c.organization_id, c.slug, c.destination, c.title, c.tags, c.active,"
+            " c.valid_from, c.valid_until, c.max_scans, c.forward_query, c.style, c.revision,"
+            " c.created_at, c.updated_at, COALESCE(n.scans, 0)"
+            " FROM codes AS c LEFT JOIN code_counts AS n ON n.code_id = c.id"
+            " WHERE c.slug_key = ?"
+        )
+
+    def add(self, codes: Sequence[Code]) -> None:
+        """Store all of them or none, or raise SlugTaken."""
+        if (repeated := _first_repeated(codes)) is not None:
+            raise SlugTaken(repeated)
+        # NOTE: in one order everywhere, because on PostgreSQL each slug is locked as it is
+        # inserted: two lists with the same slugs in opposite orders would wait for each other.
+        ordered = sorted(codes, key=lambda code: slug_key(code.slug))
+        try:
+            with self._connections.transaction() as database:
+                for batch in batches(ordered, _BATCH):
+                    rows = [
+                        {"id": code.id, "organization": code.organization_id}
+                        | {"slug": code.slug, "slug_key": slug_key(code.slug)}
+                        | {"created_at": code.created_at}
+                        | _changeable(code)
+                        for code in batch
+                    ]
+                    database.execute(tables.Code.insert_many(rows))
+                _add_tags(database, ordered)
+        except IntegrityError as error:
+            taken = self.taken([code.slug for code in codes])
+            for code in codes:
+                if code.slug in taken:
+                    raise SlugTaken(code.slug) from error
+            raise self._conflict(error, "there is a code of this id already") from error
+
+    def get(self, organization_id: UUID, code_id: UUID) -> Code | None:
+        """The organisation's code of that id."""
+        table = tables.Code
+        query = _select().where((table.organization == organization_id) & (table.id == code_id))
+        with self._connections.connection() as database:
+            row = query.tuples().first(database)
+            return Code(*row) if row else None
+
+    def by_slug(self, slug: str) -> Code | None:
+        """The code of that slug, in any organisation."""
+        with self._connections.connection() as database:
+            # PERF: every scan that no cache answers comes here; by hand, as
+            # `MembershipRepository.role` is.
+            row = database.execute_sql(self._by_slug, (slug_key(slug),)).fetchone()
+        if row is None:
+            return None
+        (
+            code_id, organization_id, slug, destination, title, tags, active, valid_from,
+            valid_until, max_scans, forward_query, style, revision, created_at, updated_at, scans,
+        ) = row  # fmt: skip
+        return Code(
+            id=to_uuid(code_id),
+            organization_id=to_uuid(organization_id),
+            slug=slug,
+            destination=destination,
+            title=title,
+            tags=to_tags(tags),
+            active=bool(active),
+            valid_from=_moment_or_none(valid_from),
+            valid_until=_moment_or_none(valid_until),
+            max_scans=max_scans,
+            forward_query=bool(forward_query),
+            style=style,
+            revision=revision,
+            created_at=to_moment(created_at),
+            updated_at=to_moment(updated_at),
+            scans_total=scans,
+        )
+
+    def taken(self, slugs: Collection[str]) -> frozenset[str]:
+        """Those of `slugs` that exist."""
+        table = tables.Code
+        keys = {slug_key(slug) for slug in slugs}
+        found: set[str] = set()
+        with self._connections.connection() as database:
+            for batch in batches(sorted(keys), _BATCH):
+                query = table.select(table.slug_key).where(table.slug_key.in_(list(batch)))
+                found.update(key for (key,) in query.tuples().execute(database))
+        return frozenset(slug for slug in slugs if slug_key(slug) in found)
+
+    def list(self, organization_id: UUID, query: CodeQuery) -> CodePage:
+        """A page of the organisation's codes, in two statements."""
+        conditions = _conditions(organization_id, query)
+        selection = (
+            _select()
+            .where(*conditions)
+            .order_by(self._order(query.sort), tables.Code.id)
+            .paginate(query.page, query.per_page)
+        )
+        with self._connections.connection() as database:
+            counting = tables.Code.select(fn.COUNT(tables.Code.id)).where(*conditions)
+            total = int(counting.scalar(database) or 0)
+            items = tuple(Code(*row) for row in selection.tuples().execute(database))
+        return CodePage(items=items, page=query.page, per_page=query.per_page, total=total)
+
+    def update(self, code: Code, expected_revision: int) -> bool:
+        """Store what may change, unless the stored revision is another than expected."""
+        table, tag = tables.Code, tables.CodeTag
+        with self._connections.transaction() as database:
+            cursor = database.execute(
+                table.update(_changeable(code)).where(
+                    (table.id == code.id)
+                    & (table.organization == code.organization_id)
+                    & (table.revision == expected_revision)
+                )
+            )
+            changed = _any(cursor)
+            if changed:
+                database.execute(tag.delete().where(tag.code == code.id))
+                _add_tags(database, [code])
+            return changed
+
+    def delete(self, organization_id: UUID, code_id: UUID) -> bool:
+        """Remove the code with its scans."""
+        table = tables.Code
+        with self._connections.transaction() as database:
+            cursor = database.execute(
+                table.delete().where(
+                    (table.organization == organization_id) & (table.id == code_id)
+                )
+            )
+            return _any(cursor)
+
+    def _order(self, sort: CodeSort) -> Any:
+        name = sort.value.removeprefix("-")
+        column: Any = {
+            "created_at": tables.Code.created_at,
+            "updated_at": tables.Code.updated_at,
+            "title": tables.Code.title_key,
+            "slug": tables.Code.slug_key,
+            "scans_total": _scans_total(),
+        }[name]
+        order = column.desc() if sort.value.startswith("-") else column.asc()
+        return order.collate(self._connections.collation) if name in ("title", "slug") else order
+
+
+class IdempotencyRepository(_Repository):
+    """The answers that are kept for their Idempotency-Key."""
+
+    def claim(self, organization_id: UUID, key: str, digest: bytes, now: datetime) -> bool:
+        """Reserve the key."""
+        insert = tables.IdempotencyKey.insert(
+            organization=organization_id, key=key, request_digest=digest, claimed_at=now
+        )
+        # On a key that another transaction has claimed, the database waits until that one ends,
+        # and then either inserts the row or knows that it is there.
+        with self._writing("") as database:
+            return _any(database.execute(insert.on_conflict_ignore()))
+
+    def get(self, organization_id: UUID, key: str) -> RecordedAnswer | None:
+        """The answer, if there is one yet."""
+        table = tables.IdempotencyKey
+        query = table.select(table.request_digest, table.body).where(
+            (table.organization == organization_id) & (table.key == key) & table.body.is_null(False)
+        )
+        with self._connections.connection() as database:
+            row = query.tuples().first(database)
+            return RecordedAnswer(*row) if row else None
+
+    def record(self, organization_id: UUID, key: str, body: bytes) -> None:
+        """Keep the answer."""
+        table = tables.IdempotencyKey
+        with self._connections.transaction() as database:
+            database.execute(
+                table.update(body=body).where(
+                    (table.organization == organization_id) & (table.key == key)
+                )
+            )
+
+    def delete_before(self, moment: datetime) -> None:
+        """Forget the older ones."""
+        table = tables.IdempotencyKey
+        with self._connections.transaction() as database:
+            database.execute(table.delete().where(table.claimed_at < moment))
+
+
+class DatabaseStorage:
+    """A storage in the database behind `connections`."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self.organizations = OrganizationRepository(connections)
+        self.users = UserRepository(connections)
+        self.memberships = MembershipRepository(connections)
+        self.sessions = SessionRepository(connections)
+        self.api_keys = ApiKeyRepository(connections)
+        self.codes = CodeRepository(connections)
+        self.idempotency = IdempotencyRepository(connections)
+
+    def open(self) -> None:
+        """Get ready in this process."""
+        self._connections.open()
+
+    def close(self) -> None:
+        """Let go of every connection, unless the scan store still needs them."""
+        self._connections.close()
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All writes inside happen together, or not at all."""
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._connections.transaction():
+            yield
+
+    def ping(self) -> None:
+        """Read a row, so that a file that is no database is noticed too."""
+        with self._connections.connection() as database:
+            database.get_tables()
+
+    def pending_migrations(self) -> Sequence[str]:
+        """The names of the migrations that are still to be applied."""
+        return self._connections.pending_migrations()
+
+    def migrate(self) -> Sequence[str]:
+        """Apply the pending migrations."""
+        return self._connections.migrate()
+
+    def describe(self) -> Mapping[str, str]:
+        """What runs here."""
+        return self._connections.describe()
+
+
+def _slug_taken(organization: Organization) -> str:
+    return f"the organization slug {organization.slug!r} is taken; choose another"
+
+
+def _by_name(organization: Organization) -> tuple[str, UUID]:
+    return organization.name.casefold(), organization.id
+
+
+def _values(struct: Any) -> dict[str, Any]:
+    """The columns of a table that has one for each field, of the same name."""
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+def _any(cursor: Any) -> bool:
+    return bool(cursor.rowcount)
+
+
+def _moment_or_none(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else to_moment(microseconds)
+
+
+def _lock(database: Connection, query: Any) -> list[Any]:
+    """The rows, locked until the transaction ends; SQLite's writer is alone anyway."""
+    locking = database.for_update and database.in_transaction()
+    return list((query.for_update() if locking else query).tuples().execute(database))
+
+
+def _scans_total() -> Any:
+    return fn.COALESCE(tables.CodeCount.scans, 0)
+
+
+def _select() -> Any:
+    """A selection of codes whose columns are the fields of `Code`, in their order."""
+    table = tables.Code
+    columns: list[Any] = [
+        table.organization if name == "organization_id" else getattr(table, name)
+        for name in Code.__struct_fields__
+        if name != "scans_total"
+    ]
+    return table.select(*columns, _scans_total()).join(
+        tables.CodeCount, JOIN.LEFT_OUTER, on=(tables.CodeCount.code == table.id)
+    )
+
+
+def _conditions(organization_id: UUID, query: CodeQuery) -> list[Any]:
+    table, tag = tables.Code, tables.CodeTag
+    conditions: list[Any] = [table.organization == organization_id]
+    if query.search:
+        # Both sides are casefolded, and `contains` escapes %, _ and \.
+        conditions.append(table.search_text.contains(query.search.casefold()))
+    if query.tag is not None:
+        tagged = tag.select(tag.code).where(
+            (tag.organization == organization_id) & (tag.tag == query.tag.casefold())
+        )
+        conditions.append(table.id.in_(tagged))
+    if query.active is not None:
+        conditions.append(table.active == query.active)
+    return conditions
+
+
+def _changeable(code: Code) -> dict[str, Any]:
+    """The columns of all that may change of a code."""
+    texts = (code.title, code.slug, code.destination, *code.tags)
+    return {
+        "destination": code.destination,
+        "title": code.title,
+        "tags": code.tags,
+        "active": code.active,
+        "valid_from": code.valid_from,
+        "valid_until": code.valid_until,
+        "max_scans": code.max_scans,
+        "forward_query": code.forward_query,
+        "style": code.style,
+        "revision": code.revision,
+        "updated_at": code.updated_at,
+        "title_key": code.title.casefold(),
+        "search_text": "\n".join(texts).casefold(),
+    }
+
+
+def _add_tags(database: Connection, codes: Sequence[Code]) -> None:
+    rows = [
+        {"code": code.id, "organization": code.organization_id, "tag": tag}
+        for code in codes
+        for tag in dict.fromkeys(tag.casefold() for tag in code.tags)
+    ]
+    for batch in batches(rows, _BATCH):
+        database.execute(tables.CodeTag.insert_many(batch))
+
+
+def _first_repeated(codes: Sequence[Code]) -> str | None:
+    seen: set[str] = set()
+    for code in codes:
+        key = slug_key(code.slug)
+        if key in seen:
+            return code.slug
+        seen.add(key)
+    return None

@@ -1,0 +1,298 @@
+"""The tables, as peewee models that belong to no database.
+
+Two databases of different kinds may live in one process, so nothing here is bound: a query is run
+with `database.execute(query)` or `query.execute(database)`. What is in force in a database is made
+by `migrations`, never from here; a test holds both equal.
+"""
+
+# ruff: noqa: D106
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from peewee import (
+    BigAutoField,
+    BigIntegerField,
+    BlobField,
+    BooleanField,
+    CompositeKey,
+    DateField,
+    ForeignKeyField,
+    IntegerField,
+    Model,
+    TextField,
+    UUIDField,
+)
+
+from core.api import Role
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """A point in time as it is stored: microseconds since 1970 in UTC."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def to_moment(microseconds: int) -> datetime:
+    """The aware datetime, in UTC, of a stored point in time."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def to_tags(text: str) -> tuple[str, ...]:
+    """The tags of a stored JSON array."""
+    return tuple(json.loads(text))
+
+
+def to_uuid(value: str | UUID) -> UUID:
+    """A UUID as any of the drivers gives it."""
+    return value if isinstance(value, UUID) else UUID(hex=value)
+
+
+class InstantField(BigIntegerField):
+    """A point in time, which every database compares and divides as the number that it is."""
+
+    def db_value(self, value: Any) -> Any:
+        """Take an aware datetime."""
+        return to_microseconds(value) if isinstance(value, datetime) else value
+
+    def python_value(self, value: Any) -> Any:
+        """Give an aware datetime in UTC."""
+        return None if value is None else to_moment(value)
+
+
+class RoleField(TextField):
+    """A role, by its name."""
+
+    def db_value(self, value: Any) -> Any:
+        """Take a role."""
+        return value.value if isinstance(value, Role) else value
+
+    def python_value(self, value: Any) -> Any:
+        """Give a role."""
+        return Role(value)
+
+
+class TagsField(TextField):
+    """The tags in their order and spelling, as a JSON array; `CodeTag` is for finding them."""
+
+    def db_value(self, value: Any) -> Any:
+        """Take a tuple of texts."""
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, tuple) else value
+
+    def python_value(self, value: Any) -> Any:
+        """Give a tuple of texts."""
+        return to_tags(value)
+
+
+def _belongs_to(model: type[Model], *, index: bool = False) -> Any:
+    # An index is needed only where no other one begins with the column.
+    return ForeignKeyField(model, on_delete="CASCADE", backref="+", index=index)
+
+
+class Organization(Model):
+    """The organisations."""
+
+    id = UUIDField(primary_key=True)
+    name = TextField()
+    slug = TextField(unique=True)
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "organizations"
+
+
+class BusinessCode(Model):
+    """What each organisation's business code encodes, where it was set."""
+
+    organization = ForeignKeyField(
+        Organization, primary_key=True, on_delete="CASCADE", backref="+", index=False
+    )
+    content = TextField()
+    updated_at = InstantField()
+
+    class Meta:
+        table_name = "business_codes"
+
+
+class User(Model):
+    """The people; `email` is in lower case already."""
+
+    id = UUIDField(primary_key=True)
+    email = TextField(unique=True)
+    name = TextField()
+    password_hash = TextField()
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "users"
+
+
+class Membership(Model):
+    """Who belongs where."""
+
+    organization = _belongs_to(Organization)
+    user = _belongs_to(User, index=True)
+    role = RoleField()
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "memberships"
+        primary_key = CompositeKey("organization", "user")
+
+
+class Session(Model):
+    """The sign-ins."""
+
+    token_hash = BlobField(primary_key=True)
+    user = _belongs_to(User, index=True)
+    created_at = InstantField()
+    last_seen_at = InstantField()
+    expires_at = InstantField(index=True)
+
+    class Meta:
+        table_name = "sessions"
+
+
+class ApiKey(Model):
+    """The API keys."""
+
+    id = UUIDField(primary_key=True)
+    organization = _belongs_to(Organization, index=True)
+    name = TextField()
+    role = RoleField()
+    prefix = TextField()
+    token_hash = BlobField(unique=True)
+    created_at = InstantField()
+    expires_at = InstantField(null=True)
+    last_used_at = InstantField(null=True)
+
+    class Meta:
+        table_name = "api_keys"
+
+
+class Code(Model):
+    """The codes, each followed by what it is found and sorted by.
+
+    `search_text` is title, slug, destination and tags on a line each, and `title_key` the title,
+    both casefolded, because databases differ in what they take for the same letter.
+    """
+
+    id = UUIDField(primary_key=True)
+    organization = _belongs_to(Organization)
+    slug = TextField()
+    destination = TextField()
+    title = TextField()
+    tags = TagsField()
+    active = BooleanField()
+    valid_from = InstantField(null=True)
+    valid_until = InstantField(null=True)
+    max_scans = BigIntegerField(null=True)
+    forward_query = BooleanField()
+    style = TextField(null=True)
+    revision = IntegerField()
+    created_at = InstantField()
+    updated_at = InstantField()
+    slug_key = TextField(unique=True)
+    title_key = TextField()
+    search_text = TextField()
+
+    class Meta:
+        table_name = "codes"
+        indexes = ((("organization", "created_at"), False),)
+
+
+class CodeTag(Model):
+    """Which codes carry a tag; `tag` is casefolded."""
+
+    code = _belongs_to(Code)
+    organization = _belongs_to(Organization)
+    tag = TextField()
+
+    class Meta:
+        table_name = "code_tags"
+        primary_key = CompositeKey("code", "tag")
+        indexes = ((("organization", "tag"), False),)
+
+
+class CodeCount(Model):
+    """What has been counted of each code: a code without scans has no row.
+
+    All but `bots` leave the scans of bots out.
+    """
+
+    code = ForeignKeyField(Code, primary_key=True, on_delete="CASCADE", backref="+", index=False)
+    organization = _belongs_to(Organization, index=True)
+    scans = BigIntegerField()
+    uniques = BigIntegerField()
+    bots = BigIntegerField()
+    first_at = InstantField(null=True)
+    last_at = InstantField(null=True)
+
+    class Meta:
+        table_name = "code_counts"
+
+
+class IdempotencyKey(Model):
+    """The answers that are kept for their Idempotency-Key; `body` is missing until it is known."""
+
+    organization = _belongs_to(Organization)
+    key = TextField()
+    request_digest = BlobField()
+    body = BlobField(null=True)
+    claimed_at = InstantField(index=True)
+
+    class Meta:
+        table_name = "idempotency_keys"
+        primary_key = CompositeKey("organization", "key")
+
+
+class Scan(Model):
+    """The scans. They go with their code, so the organisation needs no foreign key of its own."""
+
+    id = BigAutoField()
+    code = _belongs_to(Code)
+    organization_id = UUIDField()
+    at = InstantField()
+    visitor = BlobField(null=True)
+    bot = BooleanField()
+    is_unique = BooleanField()
+
+    class Meta:
+        table_name = "scans"
+        indexes = (
+            (("code", "at"), False),
+            (("organization_id", "at"), False),
+            (("code", "visitor"), False),
+        )
+
+
+class Salt(Model):
+    """The salt with which the visitors of a day are hashed."""
+
+    day = DateField(primary_key=True)
+    salt = BlobField()
+
+    class Meta:
+        table_name = "salts"
+
+
+ALL: tuple[type[Model], ...] = (
+    Organization,
+    BusinessCode,
+    User,
+    Membership,
+    Session,
+    ApiKey,
+    Code,
+    CodeTag,
+    CodeCount,
+    IdempotencyKey,
+    Scan,
+    Salt,
+)
