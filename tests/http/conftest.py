@@ -1,0 +1,188 @@
+"""Two organisations in one service, with a person and a key of every role in each."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from falcon.testing import Result, TestClient
+
+from core.app import Application, create_app
+from core.domain.accounts import Credentials, OrganizationDraft, Role
+from core.domain.codes import Code, CodeDraft
+from core.domain.validation import Secret
+from core.settings import Settings, parse
+
+PASSWORD = "correct horse battery"
+START = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)
+
+
+class Clock:
+    """A clock that stands until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **span: float) -> None:
+        self.now += timedelta(**span)
+
+
+class Tenant(msgspec.Struct):
+    """One organisation and everything that a test needs to act in it."""
+
+    id: UUID
+    slug: str
+    code: Code
+    users: dict[Role, UUID]
+    cookies: dict[Role, str]
+    keys: dict[Role, str]
+    key_id: UUID
+
+    @property
+    def url(self) -> str:
+        return f"/api/organizations/{self.id}"
+
+    @property
+    def code_url(self) -> str:
+        return f"{self.url}/qr-codes/{self.code.id}"
+
+
+class Seed(msgspec.Struct):
+    """What the prepared database holds; every test works on its own copy of that database."""
+
+    acme: Tenant
+    globex: Tenant
+    outsider: str
+
+
+class Api:
+    """A client that speaks for one caller, by cookie or by API key."""
+
+    def __init__(self, app: Application, headers: dict[str, str]) -> None:
+        self._client = TestClient(app)
+        self._headers = headers
+
+    def __call__(self, method: str, path: str, **request: Any) -> Result:
+        headers = {**self._headers, **request.pop("headers", {})}
+        return self._client.simulate_request(method, path, headers=headers, **request)
+
+    def get(self, path: str, **request: Any) -> Result:
+        return self("GET", path, **request)
+
+    def post(self, path: str, json: Any = None, **request: Any) -> Result:
+        return self("POST", path, json=json, **request)
+
+    def patch(self, path: str, json: Any = None, **request: Any) -> Result:
+        return self("PATCH", path, json=json, **request)
+
+    def put(self, path: str, json: Any = None, **request: Any) -> Result:
+        return self("PUT", path, json=json, **request)
+
+    def delete(self, path: str, **request: Any) -> Result:
+        return self("DELETE", path, **request)
+
+
+def settings_in(folder: Path, **sections: dict[str, Any]) -> Settings:
+    tree: dict[str, Any] = {
+        "service": {"data": str(folder), "base_url": "http://qz.test"},
+        "accounts": {"argon2_memory_kib": 8192, "argon2_time_cost": 1},
+        "log": {"requests": False},
+    }
+    for name, options in sections.items():
+        tree[name] = {**tree.get(name, {}), **options}
+    return parse(tree, {})
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Seed]:
+    folder = tmp_path_factory.mktemp("prepared")
+    app = create_app(settings_in(folder), clock=Clock())
+    app.services.open()
+    app.services.storage.migrate()
+    acme, globex = _tenant(app, "acme"), _tenant(app, "globex")
+    outsider = app.services.accounts.add_user("outsider@example.com", PASSWORD)
+    app.services.close()
+    return folder, Seed(acme, globex, outsider.email)
+
+
+def _tenant(app: Application, slug: str) -> Tenant:
+    services = app.services
+    organization = services.organizations.found(OrganizationDraft(slug.title(), slug), None)
+    code = services.codes.create(
+        organization.id, CodeDraft(destination=f"https://{slug}.example/menu", slug=f"{slug}-menu")
+    )
+    services.organizations.set_business_content(organization.id, f"https://{slug}.example")
+    users, cookies, keys = {}, {}, {}
+    for role in Role:
+        email = f"{role}@{slug}.example"
+        user = services.accounts.add_user(email, PASSWORD, role.value)
+        services.organizations.add_membership(organization.id, user, role)
+        token, _, _ = services.accounts.sign_in(Credentials(email, Secret(PASSWORD)))
+        users[role], cookies[role] = user.id, f"quietzone={token}"
+        keys[role], key = services.accounts.new_key(organization.id, role.value, role, None)
+    return Tenant(organization.id, slug, code, users, cookies, keys, key.id)
+
+
+@pytest.fixture
+def seed(prepared: tuple[Path, Seed]) -> Seed:
+    return prepared[1]
+
+
+@pytest.fixture
+def acme(seed: Seed) -> Tenant:
+    return seed.acme
+
+
+@pytest.fixture
+def globex(seed: Seed) -> Tenant:
+    return seed.globex
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sections() -> dict[str, dict[str, Any]]:
+    """Settings that a test module overrides with a fixture of this name."""
+    return {}
+
+
+@pytest.fixture
+def app(
+    prepared: tuple[Path, Seed],
+    tmp_path: Path,
+    clock: Clock,
+    sections: dict[str, dict[str, Any]],
+) -> Iterator[Application]:
+    folder = tmp_path / "data"
+    shutil.copytree(prepared[0], folder)
+    app = create_app(settings_in(folder, **sections), clock=clock)
+    app.services.open()
+    yield app
+    app.services.close()
+
+
+@pytest.fixture
+def anonymous(app: Application) -> Api:
+    return Api(app, {})
+
+
+@pytest.fixture
+def owner(app: Application, acme: Tenant) -> Api:
+    return Api(app, {"Cookie": acme.cookies[Role.OWNER]})
+
+
+@pytest.fixture
+def editor(app: Application, acme: Tenant) -> Api:
+    return Api(app, {"Cookie": acme.cookies[Role.EDITOR]})

@@ -1,0 +1,170 @@
+"""Images over HTTP: what is drawn, entity tags, conditional requests and limits."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import zxingcpp
+from falcon.testing import Result
+from PIL import Image
+
+from core.app import Application
+from core.domain.accounts import Role
+from core.errors import InvalidFields
+from tests.http.conftest import Api, Tenant
+
+
+@pytest.fixture
+def member(app: Application, acme: Tenant) -> Api:
+    return Api(app, {"Cookie": acme.cookies[Role.MEMBER]})
+
+
+def decoded(answer: Result) -> str:
+    assert answer.status_code == 200, answer.text
+    found = zxingcpp.read_barcodes(Image.open(io.BytesIO(answer.content)).convert("L"))
+    assert len(found) == 1
+    return found[0].text
+
+
+def test_the_image_holds_the_short_link(member: Api, acme: Tenant) -> None:
+    answer = member.get(f"{acme.code_url}/image")
+    assert answer.headers["Content-Type"] == "image/png"
+    assert Image.open(io.BytesIO(answer.content)).size == (300, 300)
+    assert decoded(answer) == "HTTP://QZ.TEST/R/ACME-MENU"
+    assert answer.headers["Cache-Control"] == "private, no-cache"
+
+
+def test_the_business_code_holds_what_was_set(owner: Api, acme: Tenant) -> None:
+    content = "Grüße aus 東京 🙂"
+    assert owner.put(f"{acme.url}/qr-business", {"content": content}).status_code == 200
+    assert owner.get(f"{acme.url}/qr-business").json == {"content": content}
+    assert decoded(owner.get(f"{acme.url}/qr-business/image")) == content
+
+
+def test_a_business_code_that_was_never_set_is_404(owner: Api) -> None:
+    new = owner.post("/api/organizations", {"name": "New"}).json["id"]
+    for path in ("qr-business", "qr-business/image"):
+        assert owner.get(f"/api/organizations/{new}/{path}").status_code == 404
+
+
+def test_svg_is_drawn_on_request(member: Api, acme: Tenant) -> None:
+    answer = member.get(f"{acme.code_url}/image", params={"format": "svg", "size": 512})
+    assert answer.headers["Content-Type"] == "image/svg+xml"
+    assert 'width="512" height="512"' in answer.text
+
+
+@pytest.mark.parametrize("size", [100, 177, 2000])
+def test_the_size_is_exact(member: Api, acme: Tenant, size: int) -> None:
+    answer = member.get(f"{acme.code_url}/image", params={"size": size, "margin": 2})
+    assert Image.open(io.BytesIO(answer.content)).size == (size, size)
+    assert decoded(answer) == "HTTP://QZ.TEST/R/ACME-MENU"
+
+
+def test_the_same_request_gives_the_same_bytes_and_tag(member: Api, acme: Tenant) -> None:
+    first, second = (member.get(f"{acme.code_url}/image") for _ in range(2))
+    assert first.content == second.content
+    assert first.headers["ETag"] == second.headers["ETag"]
+    assert first.headers["ETag"].startswith('"')
+
+
+def test_every_parameter_that_changes_the_image_changes_the_tag(member: Api, acme: Tenant) -> None:
+    queries = ["", "size=301", "margin=5", "error_correction=H", "format=svg"]
+    tags = {member.get(f"{acme.code_url}/image", query_string=q).headers["ETag"] for q in queries}
+    assert len(tags) == len(queries)
+    plain = member.get(f"{acme.code_url}/image").headers["ETag"]
+    assert member.get(f"{acme.code_url}/image", query_string="download=1").headers["ETag"] == plain
+
+
+@pytest.mark.parametrize("form", ["{tag}", "W/{tag}", '"other", {tag}', '"a", W/{tag}, "b"', "*"])
+def test_a_known_tag_is_answered_304_without_drawing(
+    member: Api, acme: Tenant, form: str, monkeypatch: pytest.MonkeyPatch, app: Application
+) -> None:
+    tag = member.get(f"{acme.code_url}/image").headers["ETag"]
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("drawn in spite of the tag")
+
+    monkeypatch.setattr(type(app.services.images), "picture", refuse)
+    answer = member.get(f"{acme.code_url}/image", headers={"If-None-Match": form.format(tag=tag)})
+    assert answer.status_code == 304
+    assert answer.content == b""
+    assert answer.headers["ETag"] == tag
+
+
+@pytest.mark.parametrize("header", ['"other"', 'W/"other"', "nonsense", ""])
+def test_an_unknown_tag_gets_the_image(member: Api, acme: Tenant, header: str) -> None:
+    answer = member.get(f"{acme.code_url}/image", headers={"If-None-Match": header})
+    assert answer.status_code == 200
+
+
+def test_head_has_the_headers_of_get_and_no_body(member: Api, acme: Tenant) -> None:
+    get, head = (member(method, f"{acme.code_url}/image") for method in ("GET", "HEAD"))
+    assert head.status_code == 200
+    assert head.content == b""
+    for name in ("ETag", "Content-Type", "Cache-Control", "Content-Length"):
+        assert head.headers[name] == get.headers[name]
+
+
+def test_a_download_has_a_file_name(member: Api, acme: Tenant) -> None:
+    answer = member.get(f"{acme.code_url}/image", params={"download": "1", "format": "svg"})
+    assert 'attachment; filename="acme-menu.svg"' in answer.headers["Content-Disposition"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["size=99", "size=2001", "size=-1", "size=1e9", "size=abc", "size=99999999999999999999",
+     "margin=21", "margin=-1", "error_correction=X", "error_correction=m", "format=gif",
+     "format=../../etc/passwd", "format=", "download=maybe", "colour=red", "size=300&size=400"],
+)  # fmt: skip
+def test_a_bad_parameter_is_refused_and_named(member: Api, acme: Tenant, query: str) -> None:
+    answer = member.get(f"{acme.code_url}/image", query_string=query)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json["errors"]] == [query.partition("=")[0]]
+
+
+def test_an_unknown_format_names_those_that_are_enabled(member: Api, acme: Tenant) -> None:
+    answer = member.get(f"{acme.code_url}/image", query_string="format=gif")
+    assert "png, svg" in answer.json["errors"][0]["message"]
+
+
+def test_too_small_a_size_names_the_smallest_that_works(owner: Api, acme: Tenant) -> None:
+    owner.put(f"{acme.url}/qr-business", {"content": "x" * 1000})
+    answer = owner.get(f"{acme.url}/qr-business/image", params={"size": 100})
+    assert answer.status_code == 422
+    message = answer.json["errors"][0]["message"]
+    smallest = int(message.rsplit(" ", 1)[1])
+    good = owner.get(f"{acme.url}/qr-business/image", params={"size": smallest})
+    assert decoded(good) == "x" * 1000
+    short = owner.get(f"{acme.url}/qr-business/image", params={"size": smallest - 1})
+    assert short.status_code == 422
+
+
+def test_content_that_no_symbol_holds_is_refused_when_it_is_set(owner: Api, acme: Tenant) -> None:
+    for content in ("ä" * 2000, "", "x" * 8000, 5, None):
+        answer = owner.put(f"{acme.url}/qr-business", {"content": content})
+        assert answer.status_code == 422
+        assert answer.json["errors"][0]["field"] == "content"
+    assert owner.get(f"{acme.url}/qr-business").json["content"] == "https://acme.example"
+
+
+def test_content_too_long_for_a_level_says_how_long_it_may_be(owner: Api, acme: Tenant) -> None:
+    owner.put(f"{acme.url}/qr-business", {"content": "x" * 2000})
+    query = {"error_correction": "H", "size": 2000}
+    answer = owner.get(f"{acme.url}/qr-business/image", params=query)
+    assert answer.status_code == 422
+    assert answer.json["errors"][0]["field"] == "error_correction"
+    assert "1273" in answer.json["errors"][0]["message"]
+
+
+def test_a_drawn_image_is_kept(
+    member: Api, acme: Tenant, app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = member.get(f"{acme.code_url}/image")
+
+    def refuse(*_: object) -> bytes:
+        raise InvalidFields.of("drawn", "again")
+
+    monkeypatch.setattr(type(app.services.images), "_draw", refuse)
+    assert member.get(f"{acme.code_url}/image").content == first.content
+    assert member.get(f"{acme.code_url}/image", query_string="size=400").status_code == 422

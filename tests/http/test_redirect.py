@@ -1,0 +1,206 @@
+"""The scan: where it leads, what is counted, and what people and programs see where it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.app import Application
+from core.services.journal import is_bot
+from tests.http.conftest import Api, Clock, Tenant
+
+PHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1"
+)
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "User-Agent": PHONE}
+
+
+def total(editor: Api, tenant: Tenant) -> int:
+    return editor.get(tenant.code_url).json["scans_total"]
+
+
+@pytest.mark.parametrize("path", ["/r/acme-menu", "/R/ACME-MENU", "/r/Acme-Menu"])
+def test_a_scan_is_sent_on_counted_and_never_kept(
+    anonymous: Api, editor: Api, acme: Tenant, path: str
+) -> None:
+    answer = anonymous.get(path, headers=BROWSER)
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == "https://acme.example/menu"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.text == ""
+    assert total(editor, acme) == 1
+
+
+def test_head_is_answered_but_not_counted(anonymous: Api, editor: Api, acme: Tenant) -> None:
+    answer = anonymous("HEAD", "/r/acme-menu", headers=BROWSER)
+    assert (answer.status_code, answer.headers["Location"]) == (302, "https://acme.example/menu")
+    assert total(editor, acme) == 0
+
+
+def test_an_edit_works_at_once(anonymous: Api, editor: Api, acme: Tenant) -> None:
+    anonymous.get("/r/acme-menu", headers=BROWSER)
+    editor.patch(acme.code_url, {"destination": "https://new.example"})
+    assert anonymous.get("/r/acme-menu").headers["Location"] == "https://new.example"
+
+
+@pytest.mark.parametrize("path", ["/r/unknown", "/r/x", "/r/..", "/r/a'--"])
+def test_an_unknown_code_is_404_a_page_for_people_a_problem_for_programs(
+    anonymous: Api, path: str
+) -> None:
+    page = anonymous.get(path, headers=BROWSER)
+    assert page.status_code == 404
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "<h1>This code is unknown</h1>" in page.text
+    problem = anonymous.get(path, headers={"Accept": "*/*"})
+    assert problem.status_code == 404
+    assert problem.headers["Content-Type"] == "application/problem+json"
+    assert problem.json["request_id"] == problem.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize("path", ["/r/", "/r", "/R/", "/r/a/b", "/r/..%2F..%2Fetc%2Fpasswd"])
+def test_an_address_without_a_slug_is_404(anonymous: Api, path: str) -> None:
+    assert anonymous.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"active": False}, "switched off"),
+        ({"valid_from": "2026-05-06T12:00:01Z"}, "not valid yet"),
+        ({"valid_until": "2026-05-06T12:00:00Z"}, "no longer valid"),
+    ],
+)
+def test_a_code_that_is_off_or_outside_its_validity_is_410_and_not_counted(
+    anonymous: Api, editor: Api, acme: Tenant, change: dict[str, Any], reason: str
+) -> None:
+    assert editor.patch(acme.code_url, change).status_code == 200
+    page = anonymous.get("/r/acme-menu", headers=BROWSER)
+    assert page.status_code == 410
+    assert reason in page.text
+    assert "Location" not in page.headers
+    assert anonymous.get("/r/acme-menu").json["detail"] == f"This code is {reason}."
+    assert total(editor, acme) == 0
+
+
+def test_a_code_is_valid_from_its_first_to_before_its_last_instant(
+    anonymous: Api, editor: Api, acme: Tenant, clock: Clock
+) -> None:
+    editor.patch(
+        acme.code_url,
+        {"valid_from": "2026-05-06T12:00:00Z", "valid_until": "2026-05-06T13:00:00Z"},
+    )
+    assert anonymous.get("/r/acme-menu").status_code == 302
+    clock.forward(minutes=59, seconds=59)
+    assert anonymous.get("/r/acme-menu").status_code == 302
+    clock.forward(seconds=1)
+    assert anonymous.get("/r/acme-menu").status_code == 410
+
+
+def test_max_scans_ends_a_code_and_bots_do_not_use_it_up(
+    anonymous: Api, editor: Api, acme: Tenant
+) -> None:
+    editor.patch(acme.code_url, {"max_scans": 2})
+    robot = {"User-Agent": "Googlebot/2.1 (+http://www.google.com/bot.html)"}
+    for _ in range(3):
+        assert anonymous.get("/r/acme-menu", headers=robot).status_code == 302
+    for _ in range(2):
+        assert anonymous.get("/r/acme-menu", headers=BROWSER).status_code == 302
+    assert anonymous.get("/r/acme-menu", headers=BROWSER).status_code == 410
+    editor.patch(acme.code_url, {"max_scans": 3})
+    assert anonymous.get("/r/acme-menu", headers=BROWSER).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("destination", "query", "location"),
+    [
+        ("https://a.example", "utm=x", "https://a.example?utm=x"),
+        (
+            "https://a.example/p?b=1#top",
+            "utm=x&y=%C3%A4",
+            "https://a.example/p?b=1&utm=x&y=%C3%A4#top",
+        ),
+        ("https://a.example/?", "utm=x", "https://a.example/?utm=x"),
+        ("https://a.example/", "", "https://a.example/"),
+        ("https://a.example/", "x=%0d%0aSet-Cookie:a", "https://a.example/?x=%0d%0aSet-Cookie:a"),
+        ("https://a.example/", 'x="<>', "https://a.example/?x=%22%3C%3E"),
+    ],
+)
+def test_the_query_is_forwarded_where_the_code_says_so(
+    anonymous: Api, editor: Api, acme: Tenant, destination: str, query: str, location: str
+) -> None:
+    editor.patch(acme.code_url, {"destination": destination})
+    answer = anonymous.get("/r/acme-menu", query_string=query)
+    assert answer.headers["Location"] == destination
+    editor.patch(acme.code_url, {"forward_query": True})
+    answer = anonymous.get("/r/acme-menu", query_string=query)
+    assert answer.headers["Location"] == location
+
+
+def test_a_destination_in_any_script_becomes_an_ascii_location(
+    anonymous: Api, editor: Api, acme: Tenant
+) -> None:
+    editor.patch(acme.code_url, {"destination": "https://müller.example/straße?q=größe#ä"})
+    location = anonymous.get("/r/acme-menu").headers["Location"]
+    assert location == ("https://xn--mller-kva.example/stra%C3%9Fe?q=gr%C3%B6%C3%9Fe#%C3%A4")
+
+
+def test_an_unsafe_destination_that_got_into_the_database_never_reaches_a_header(
+    app: Application, anonymous: Api, acme: Tenant
+) -> None:
+    from msgspec.structs import replace
+
+    unsafe = replace(acme.code, destination="https://a.example/\r\nSet-Cookie: a=b", revision=2)
+    assert app.services.storage.codes.update(unsafe, expected_revision=1)
+    answer = anonymous.get("/r/acme-menu")
+    assert answer.status_code == 410
+    assert "Location" not in answer.headers
+    assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"User-Agent": "Googlebot/2.1"},
+        {"User-Agent": "WhatsApp/2.24.1 A"},
+        {"User-Agent": "facebookexternalhit/1.1"},
+        {"User-Agent": "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)"},
+        {"User-Agent": ""},
+        {"User-Agent": PHONE, "Sec-Purpose": "prefetch;prerender"},
+        {"User-Agent": PHONE, "Purpose": "prefetch"},
+    ],
+)
+def test_bots_previews_and_prefetches_are_kept_apart(
+    anonymous: Api, owner: Api, acme: Tenant, headers: dict[str, str]
+) -> None:
+    assert anonymous.get("/r/acme-menu", headers=headers).status_code == 302
+    stats = owner.get(f"{acme.code_url}/stats").json
+    assert (stats["scans"], stats["bots"]) == (0, 1)
+
+
+def test_a_scan_by_hand_with_curl_counts() -> None:
+    assert not is_bot("curl/7.88.1")
+    assert not is_bot(PHONE)
+    assert is_bot("python-requests/2.32")
+
+
+def test_no_address_and_no_user_agent_is_stored(
+    app: Application, anonymous: Api, acme: Tenant
+) -> None:
+    anonymous.get("/r/acme-menu", headers={**BROWSER, "User-Agent": "Peculiar/9 (Phone)"})
+    app.services.close()
+    stored = b"".join(path.read_bytes() for path in app.settings.data.iterdir() if path.is_file())
+    assert b"acme-menu" in stored
+    assert b"Peculiar" not in stored
+    assert b"127.0.0.1" not in stored
+
+
+def test_do_not_track_is_counted_without_a_visitor(
+    anonymous: Api, owner: Api, acme: Tenant
+) -> None:
+    for header in ({"DNT": "1"}, {"Sec-GPC": "1"}, {}):
+        anonymous.get("/r/acme-menu", headers={**BROWSER, **header})
+        anonymous.get("/r/acme-menu", headers={**BROWSER, **header})
+    stats = owner.get(f"{acme.code_url}/stats").json
+    assert (stats["scans"], stats["unique"]) == (6, 1)

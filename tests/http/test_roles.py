@@ -1,0 +1,178 @@
+"""Every endpoint for every role, by session and by key, at home and in a foreign organisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.app import Application
+from core.domain.accounts import Role
+from core.http.resources.base import Access
+from core.http.routes import ROUTES
+from tests.http.conftest import Api, Seed, Tenant
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request that succeeds with `status` for everybody who has `role` or more."""
+
+    method: str
+    path: str
+    role: Role
+    status: int
+    body: Any = None
+
+    def url(self, tenant: Tenant, organization: Tenant | None = None) -> str:
+        return self.path.format(
+            org_id=(organization or tenant).id,
+            qr_id=tenant.code.id,
+            user_id=tenant.users[Role.MEMBER],
+            key_id=tenant.key_id,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+ORG = "/api/organizations/{org_id}"
+CODE = ORG + "/qr-codes/{qr_id}"
+NEW_MEMBER = {"email": "outsider@example.com", "role": "member"}
+LINK = {"destination": "https://example.org/"}
+
+CALLS = [
+    Call("GET", ORG, Role.MEMBER, 200),
+    Call("PATCH", ORG, Role.ADMIN, 200, {"name": "Renamed"}),
+    Call("DELETE", ORG, Role.OWNER, 204),
+    Call("GET", ORG + "/members", Role.ADMIN, 200),
+    Call(
+        "POST",
+        ORG + "/members",
+        Role.ADMIN,
+        201,
+        NEW_MEMBER,
+    ),
+    Call("PATCH", ORG + "/members/{user_id}", Role.ADMIN, 200, {"role": "analyst"}),
+    Call("DELETE", ORG + "/members/{user_id}", Role.ADMIN, 204),
+    Call("GET", ORG + "/api-keys", Role.ADMIN, 200),
+    Call("POST", ORG + "/api-keys", Role.ADMIN, 201, {"name": "till", "role": "member"}),
+    Call("DELETE", ORG + "/api-keys/{key_id}", Role.ADMIN, 204),
+    Call("GET", ORG + "/qr-codes", Role.MEMBER, 200),
+    Call("POST", ORG + "/qr-codes", Role.EDITOR, 201, LINK),
+    Call("POST", ORG + "/qr-codes/bulk", Role.EDITOR, 201, {"codes": [LINK]}),
+    Call("GET", CODE, Role.MEMBER, 200),
+    Call("PATCH", CODE, Role.EDITOR, 200, {"title": "New"}),
+    Call("DELETE", CODE, Role.EDITOR, 204),
+    Call("GET", CODE + "/image", Role.MEMBER, 200),
+    Call("GET", ORG + "/qr-business", Role.MEMBER, 200),
+    Call("PUT", ORG + "/qr-business", Role.ADMIN, 200, {"content": "https://example.org"}),
+    Call("GET", ORG + "/qr-business/image", Role.MEMBER, 200),
+    Call("GET", CODE + "/timeline", Role.ANALYST, 200),
+    Call("GET", CODE + "/stats", Role.ANALYST, 200),
+    Call("GET", ORG + "/timeline", Role.ANALYST, 200),
+    Call("GET", ORG + "/stats", Role.ANALYST, 200),
+]
+CALLS += [Call("HEAD", call.path, call.role, call.status) for call in CALLS if call.method == "GET"]
+
+everybody = pytest.mark.parametrize("role", list(Role))
+everything = pytest.mark.parametrize("call", CALLS, ids=str)
+by_cookie_and_key = pytest.mark.parametrize("credential", ["cookie", "key"])
+
+
+def caller(app: Application, tenant: Tenant, role: Role, credential: str) -> Api:
+    if credential == "cookie":
+        return Api(app, {"Cookie": tenant.cookies[role]})
+    return Api(app, {"Authorization": f"Bearer {tenant.keys[role]}"})
+
+
+def test_the_calls_cover_every_route_of_an_organization() -> None:
+    declared = {
+        (method, route.path.replace(":uuid", ""))
+        for route in ROUTES
+        for method, rule in route.access.items()
+        if isinstance(rule, Role)
+    }
+    assert declared == {(c.method, c.path) for c in CALLS if c.method != "HEAD"}
+
+
+def test_every_route_declares_a_rule_for_every_responder() -> None:
+    for route in ROUTES:
+        responders = {
+            name.removeprefix("on_").upper()
+            for name in dir(route.resource)
+            if name.startswith("on_") and name != "on_head"
+        }
+        assert set(route.access) == responders, route.path
+        if "{org_id" not in route.path:
+            assert all(isinstance(rule, Access) for rule in route.access.values()), route.path
+        else:
+            assert all(isinstance(rule, Role) for rule in route.access.values()), route.path
+
+
+@everything
+@everybody
+@by_cookie_and_key
+def test_a_role_may_do_what_the_table_says_and_nothing_elsewhere(
+    app: Application, seed: Seed, call: Call, role: Role, credential: str
+) -> None:
+    api = caller(app, seed.acme, role, credential)
+
+    foreign = api(call.method, call.url(seed.globex), json=call.body)
+    assert foreign.status_code == 404
+
+    if "{qr_id}" in call.path or "{user_id}" in call.path or "{key_id}" in call.path:
+        mixed = api(call.method, call.url(seed.globex, seed.acme), json=call.body)
+        assert mixed.status_code == (404 if role.includes(call.role) else 403)
+
+    own = api(call.method, call.url(seed.acme), json=call.body)
+    assert own.status_code == (call.status if role.includes(call.role) else 403), own.text
+    if own.status_code == 403 and call.method != "HEAD":
+        assert call.role.value in own.json["detail"]
+
+    # Whatever was tried there, the other organisation is as it was.
+    other = caller(app, seed.globex, Role.OWNER, "cookie")
+    assert other.get(seed.globex.url).json["name"] == "Globex"
+    assert other.get(seed.globex.code_url).json["revision"] == 1
+    assert len(other.get(f"{seed.globex.url}/members").json["items"]) == len(Role)
+    assert len(other.get(f"{seed.globex.url}/api-keys").json["items"]) == len(Role)
+
+
+@everything
+def test_nobody_may_do_anything_without_signing_in(
+    app: Application, seed: Seed, call: Call
+) -> None:
+    for headers in (
+        {},
+        {"Cookie": "quietzone=forged"},
+        {"Authorization": "Bearer qz_forged"},
+        {"Authorization": "Basic b3duZXI6cGFzc3dvcmQ="},
+        {"Authorization": "Bearer"},
+    ):
+        answer = Api(app, headers)(call.method, call.url(seed.acme), json=call.body)
+        assert answer.status_code == 401
+        assert "Bearer" in answer.headers["WWW-Authenticate"]
+
+
+def test_an_organization_that_never_was_and_a_foreign_one_look_the_same(
+    owner: Api, seed: Seed
+) -> None:
+    foreign = owner.get(seed.globex.url)
+    nowhere = owner.get("/api/organizations/00000000-0000-4000-8000-000000000000")
+    assert foreign.status_code == nowhere.status_code == 404
+    assert {**foreign.json, "request_id": ""} == {**nowhere.json, "request_id": ""}
+
+
+def test_lists_show_only_ones_own(owner: Api, acme: Tenant) -> None:
+    assert [o["slug"] for o in owner.get("/api/organizations").json["items"]] == ["acme"]
+    codes = owner.get(f"{acme.url}/qr-codes").json["items"]
+    assert [code["slug"] for code in codes] == ["acme-menu"]
+    members = owner.get(f"{acme.url}/members").json["items"]
+    assert all(member["email"].endswith("@acme.example") for member in members)
+
+
+def test_a_key_cannot_found_an_organization_or_sign_out(app: Application, acme: Tenant) -> None:
+    key = Api(app, {"Authorization": f"Bearer {acme.keys[Role.OWNER]}"})
+    assert key.post("/api/organizations", {"name": "Mine"}).status_code == 403
+    assert key.delete("/api/session").status_code == 403
+    assert key.get("/api/session").json["api_key"]["role"] == "owner"
+    assert [o["slug"] for o in key.get("/api/organizations").json["items"]] == ["acme"]

@@ -1,0 +1,232 @@
+"""Signing in and out, cookies, expiry, keys, and requests that other sites make a browser send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from falcon.testing import TestClient
+
+from core.app import Application, create_app
+from core.domain.accounts import Role
+from tests.http.conftest import PASSWORD, Api, Clock, Tenant, settings_in
+
+SIGN_IN = {"email": "owner@acme.example", "password": PASSWORD}
+
+
+def signed_in(app: Application, anonymous: Api) -> Api:
+    answer = anonymous.post("/api/session", SIGN_IN)
+    assert answer.status_code == 201
+    return Api(app, {"Cookie": f"quietzone={answer.cookies['quietzone'].value}"})
+
+
+def test_signing_in_sets_a_cookie_and_tells_who_one_is(anonymous: Api) -> None:
+    answer = anonymous.post("/api/session", {**SIGN_IN, "email": " Owner@ACME.example "})
+    assert answer.status_code == 201
+    assert answer.json["user"]["email"] == "owner@acme.example"
+    assert [(o["slug"], o["role"]) for o in answer.json["organizations"]] == [("acme", "owner")]
+    cookie = answer.cookies["quietzone"]
+    assert cookie.http_only
+    assert cookie.same_site == "Lax"
+    assert cookie.path == "/"
+    assert not cookie.secure
+    assert "password" not in answer.text
+
+
+def test_under_https_the_cookie_is_secure_and_bound_to_the_host(
+    app: Application, tmp_path: Any
+) -> None:
+    settings = settings_in(tmp_path / "data", service={"base_url": "https://qr.example"})
+    secure = create_app(settings)
+    secure.services.open()
+    header = Api(secure, {}).post("/api/session", SIGN_IN).headers["Set-Cookie"]
+    secure.services.close()
+    assert header.startswith("__Host-quietzone=")
+    assert "; Secure" in header
+    assert "Path=/" in header
+    assert "Domain" not in header
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        {**SIGN_IN, "password": "wrong"},
+        {**SIGN_IN, "password": PASSWORD + " "},
+        {**SIGN_IN, "password": "x" * 5000},
+        {**SIGN_IN, "email": "nobody@acme.example"},
+        {**SIGN_IN, "email": "no address"},
+    ],
+)
+def test_wrong_credentials_are_401_and_tell_nothing(
+    anonymous: Api, credentials: dict[str, str]
+) -> None:
+    answer = anonymous.post("/api/session", credentials)
+    assert answer.status_code == 401
+    assert answer.json["detail"] == "The e-mail address or the password is wrong."
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_signing_out_ends_the_session_at_once(app: Application, anonymous: Api) -> None:
+    me = signed_in(app, anonymous)
+    assert me.get("/api/session").status_code == 200
+    assert me.delete("/api/session").status_code == 204
+    assert me.get("/api/session").status_code == 401
+
+
+def test_a_session_lives_while_it_is_used_but_not_for_ever(
+    app: Application, anonymous: Api, clock: Clock
+) -> None:
+    me = signed_in(app, anonymous)
+    for _ in range(6):
+        clock.forward(days=13, hours=23)
+        assert me.get("/api/session").status_code == 200
+    clock.forward(days=13, hours=23)
+    assert me.get("/api/session").status_code == 401
+
+
+def test_an_idle_session_expires(app: Application, anonymous: Api, clock: Clock) -> None:
+    me = signed_in(app, anonymous)
+    clock.forward(days=14)
+    assert me.get("/api/session").status_code == 401
+
+
+def test_tokens_are_not_stored_as_they_are(
+    app: Application, anonymous: Api, owner: Api, acme: Tenant
+) -> None:
+    cookie = anonymous.post("/api/session", SIGN_IN).cookies["quietzone"].value
+    key = owner.post(f"{acme.url}/api-keys", {"name": "till", "role": "member"}).json["token"]
+    stored = b"".join(path.read_bytes() for path in app.settings.data.iterdir() if path.is_file())
+    assert b"owner@acme.example" in stored
+    for secret in (cookie, key, PASSWORD):
+        assert secret.encode() not in stored
+
+
+def test_a_key_is_shown_once_and_notes_its_last_use(
+    app: Application, owner: Api, acme: Tenant, clock: Clock
+) -> None:
+    answer = owner.post(f"{acme.url}/api-keys", {"name": "till", "role": "member"})
+    token = answer.json["token"]
+    assert answer.status_code == 201
+    assert token.startswith("qz_")
+    assert answer.headers["Cache-Control"] == "no-store"
+    listed = owner.get(f"{acme.url}/api-keys")
+    assert token not in listed.text
+    mine = next(key for key in listed.json["items"] if key["name"] == "till")
+    assert mine["last_used_at"] is None
+    clock.forward(minutes=5)
+    assert Api(app, {"Authorization": f"Bearer {token}"}).get(acme.url).status_code == 200
+    mine = next(
+        key for key in owner.get(f"{acme.url}/api-keys").json["items"] if key["name"] == "till"
+    )
+    assert mine["last_used_at"] == clock.now.isoformat().replace("+00:00", "Z")
+
+
+def test_a_key_stops_at_its_expiry_and_when_it_is_deleted(
+    app: Application, owner: Api, acme: Tenant, clock: Clock
+) -> None:
+    def make(**more: str) -> tuple[str, Api]:
+        body = {"name": "till", "role": "member", **more}
+        answer = owner.post(f"{acme.url}/api-keys", body)
+        assert answer.status_code == 201, answer.text
+        return answer.json["key"]["id"], Api(
+            app, {"Authorization": f"Bearer {answer.json['token']}"}
+        )
+
+    _, short = make(expires_at="2026-05-06T13:00:00Z")
+    key_id, endless = make()
+    assert short.get(acme.url).status_code == endless.get(acme.url).status_code == 200
+    clock.forward(hours=1)
+    assert short.get(acme.url).status_code == 401
+    assert owner.delete(f"{acme.url}/api-keys/{key_id}").status_code == 204
+    assert endless.get(acme.url).status_code == 401
+
+
+def test_a_key_that_has_expired_already_is_refused(owner: Api, acme: Tenant) -> None:
+    body = {"name": "late", "role": "member", "expires_at": "2020-01-01T00:00:00Z"}
+    answer = owner.post(f"{acme.url}/api-keys", body)
+    assert answer.status_code == 422
+    assert answer.json["errors"][0]["field"] == "expires_at"
+
+
+@pytest.mark.parametrize("role", [Role.OWNER])
+def test_an_admin_cannot_make_more_of_himself_than_he_is(
+    app: Application, acme: Tenant, role: Role
+) -> None:
+    admin = Api(app, {"Cookie": acme.cookies[Role.ADMIN]})
+    owner_id = acme.users[Role.OWNER]
+    for answer in (
+        admin.post(f"{acme.url}/api-keys", {"name": "up", "role": role}),
+        admin.post(f"{acme.url}/members", {"email": "outsider@example.com", "role": role}),
+        admin.patch(f"{acme.url}/members/{acme.users[Role.ADMIN]}", {"role": role}),
+        admin.patch(f"{acme.url}/members/{owner_id}", {"role": "member"}),
+        admin.delete(f"{acme.url}/members/{owner_id}"),
+    ):
+        assert answer.status_code == 403
+
+
+def test_the_last_owner_stays(owner: Api, acme: Tenant) -> None:
+    me = f"{acme.url}/members/{acme.users[Role.OWNER]}"
+    assert owner.delete(me).status_code == 409
+    assert owner.patch(me, {"role": "admin"}).status_code == 409
+    second = f"{acme.url}/members/{acme.users[Role.ADMIN]}"
+    assert owner.patch(second, {"role": "owner"}).status_code == 200
+    assert owner.patch(me, {"role": "admin"}).status_code == 200
+    assert owner.get("/api/session").json["organizations"][0]["role"] == "admin"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://qz.test"},
+    ],
+)
+def test_another_site_cannot_use_the_cookie(
+    app: Application, owner: Api, anonymous: Api, acme: Tenant, headers: dict[str, str]
+) -> None:
+    body = {"destination": "https://evil.example"}
+    assert owner.post(f"{acme.url}/qr-codes", body, headers=headers).status_code == 403
+    assert owner.delete("/api/session", headers=headers).status_code == 403
+    assert anonymous.post("/api/session", SIGN_IN, headers=headers).status_code == 403
+    assert owner.get(f"{acme.url}/qr-codes", headers=headers).json["total"] == 1
+    key = Api(app, {"Authorization": f"Bearer {acme.keys[Role.EDITOR]}"})
+    assert key.post(f"{acme.url}/qr-codes", body, headers=headers).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "same-origin", "Origin": "http://qz.test"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "http://qz.test"},
+        {},
+    ],
+)
+def test_the_own_site_and_programs_can(owner: Api, acme: Tenant, headers: dict[str, str]) -> None:
+    body = {"destination": "https://example.org"}
+    assert owner.post(f"{acme.url}/qr-codes", body, headers=headers).status_code == 201
+
+
+def test_founding_an_organization_makes_one_its_owner(anonymous: Api, owner: Api) -> None:
+    answer = owner.post("/api/organizations", {"name": "Café Léon"})
+    assert answer.status_code == 201
+    assert (answer.json["slug"], answer.json["role"]) == ("cafe-leon", "owner")
+    assert answer.headers["Location"].endswith(f"/api/organizations/{answer.json['id']}")
+    again = owner.post("/api/organizations", {"name": "Café Léon"})
+    assert again.json["slug"] == "cafe-leon-2"
+    assert owner.post("/api/organizations", {"name": "X", "slug": "acme"}).status_code == 409
+
+
+def test_two_apps_in_one_process_do_not_share_sessions(
+    app: Application, owner: Api, acme: Tenant, tmp_path: Any
+) -> None:
+    other = create_app(settings_in(tmp_path / "other"))
+    other.services.open()
+    other.services.storage.migrate()
+    client = TestClient(other, headers={"Cookie": acme.cookies[Role.OWNER]})
+    assert client.simulate_get("/api/session").status_code == 401
+    other.services.close()
+    assert owner.get("/api/session").status_code == 200

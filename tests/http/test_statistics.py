@@ -1,0 +1,151 @@
+"""Timelines and totals over HTTP, exact in the zone of whoever asks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from core.app import Application
+from core.domain.accounts import Role
+from core.domain.codes import CodeDraft
+from core.domain.scans import Scan
+from tests.http.conftest import Api, Clock, Tenant
+
+
+@pytest.fixture
+def analyst(app: Application, acme: Tenant) -> Api:
+    return Api(app, {"Cookie": acme.cookies[Role.ANALYST]})
+
+
+def record(app: Application, tenant: Tenant, *moments: str, bot: bool = False) -> None:
+    app.services.scan_store.append(
+        [
+            Scan(tenant.code.id, tenant.id, datetime.fromisoformat(at), bytes([n] * 16), bot)
+            for n, at in enumerate(moments)
+        ]
+    )
+
+
+def test_a_timeline_has_every_bucket_zeros_included(
+    app: Application, analyst: Api, acme: Tenant
+) -> None:
+    record(app, acme, "2026-05-06T00:00:00Z", "2026-05-06T11:59:59Z", "2026-04-30T00:00:00Z",
+           "2026-04-29T23:59:59.999999Z")  # fmt: skip
+    answer = analyst.get(f"{acme.code_url}/timeline").json
+    assert {key: value for key, value in answer.items() if key != "points"} == {
+        "code": str(acme.code.id),
+        "period": "7d",
+        "interval": "day",
+        "timezone": "UTC",
+        "start": "2026-04-30T00:00:00Z",
+        "end": "2026-05-07T00:00:00Z",
+        "total": 3,
+        "unique": 3,
+        "updated_at": "2026-05-06T12:00:00Z",
+    }
+    assert [point["scans"] for point in answer["points"]] == [1, 0, 0, 0, 0, 0, 2]
+    assert answer["points"][0]["start"] == "2026-04-30T00:00:00Z"
+
+
+@pytest.mark.parametrize(("period", "points"), [("7d", 7), ("30d", 30), ("90d", 90), ("1y", 365)])
+def test_the_periods_have_as_many_points_as_they_have_days(
+    analyst: Api, acme: Tenant, period: str, points: int
+) -> None:
+    answer = analyst.get(f"{acme.code_url}/timeline", params={"period": period}).json
+    assert len(answer["points"]) == points
+    assert sum(point["scans"] for point in answer["points"]) == answer["total"] == 0
+
+
+def test_a_zone_moves_scans_to_its_own_days(app: Application, analyst: Api, acme: Tenant) -> None:
+    record(app, acme, "2026-05-05T18:14:59Z", "2026-05-05T18:15:00Z")
+
+    def days(zone: str) -> list[int]:
+        query = {"timezone": zone}
+        answer = analyst.get(f"{acme.code_url}/timeline", params=query).json
+        return [point["scans"] for point in answer["points"]][-2:]
+
+    assert days("UTC") == [2, 0]
+    assert days("Asia/Kathmandu") == [1, 1]
+    assert days("Asia/Tokyo") == [0, 2]
+
+
+def test_days_of_23_and_25_hours_are_whole_days(
+    app: Application, analyst: Api, acme: Tenant, clock: Clock
+) -> None:
+    clock.now = datetime(2026, 3, 30, 12, tzinfo=UTC)
+    record(app, acme, "2026-03-28T22:59:59Z", "2026-03-28T23:00:00Z", "2026-03-29T21:59:59Z",
+           "2026-03-29T22:00:00Z")  # fmt: skip
+    query = {"timezone": "Europe/Berlin"}
+    answer = analyst.get(f"{acme.code_url}/timeline", params=query).json
+    assert [point["scans"] for point in answer["points"]][-3:] == [1, 2, 1]
+    assert [point["start"] for point in answer["points"]][-2:] == [
+        "2026-03-29T00:00:00+01:00",
+        "2026-03-30T00:00:00+02:00",
+    ]
+
+
+def test_bots_are_left_out_unless_asked_for(app: Application, analyst: Api, acme: Tenant) -> None:
+    record(app, acme, "2026-05-06T08:00:00Z", "2026-05-06T09:00:00Z")
+    record(app, acme, "2026-05-06T10:00:00Z", bot=True)
+    totals = [
+        analyst.get(f"{acme.code_url}/timeline", params={"bots": bots}).json["total"]
+        for bots in ("exclude", "include", "only")
+    ]
+    assert totals == [2, 3, 1]
+
+
+def test_a_visitor_is_unique_once_a_code_and_day(
+    app: Application, anonymous: Api, analyst: Api, acme: Tenant, clock: Clock
+) -> None:
+    phone = {"User-Agent": "Mozilla/5.0 (Android 15; Mobile; rv:130.0) Firefox/130.0"}
+    for _ in range(3):
+        anonymous.get("/r/acme-menu", headers=phone)
+    anonymous.get("/r/acme-menu", headers={"User-Agent": phone["User-Agent"] + " other"})
+    clock.forward(days=1)
+    anonymous.get("/r/acme-menu", headers=phone)
+    points = analyst.get(f"{acme.code_url}/timeline").json["points"]
+    assert [(p["scans"], p["unique"]) for p in points[-2:]] == [(4, 2), (1, 1)]
+    stats = analyst.get(f"{acme.code_url}/stats").json
+    assert (stats["scans"], stats["unique"], stats["bots"]) == (5, 3, 0)
+    assert stats["first_scan_at"] == "2026-05-06T12:00:00Z"
+    assert stats["last_scan_at"] == "2026-05-07T12:00:00Z"
+
+
+def test_the_organization_has_the_sum_of_its_codes_and_nobody_elses(
+    app: Application, analyst: Api, acme: Tenant, globex: Tenant
+) -> None:
+    second = app.services.codes.create(acme.id, CodeDraft(destination="https://b.example"))
+    record(app, acme, "2026-05-06T08:00:00Z")
+    record(app, globex, "2026-05-06T08:00:00Z", "2026-05-06T09:00:00Z")
+    at = datetime(2026, 5, 5, 8, tzinfo=UTC)
+    app.services.scan_store.append([Scan(second.id, acme.id, at, None, False)])
+    answer = analyst.get(f"{acme.url}/timeline").json
+    assert (answer["code"], answer["total"], answer["unique"]) == (None, 2, 1)
+    assert analyst.get(f"{acme.url}/stats").json["scans"] == 2
+
+
+def test_a_timeline_comes_as_csv_too(app: Application, analyst: Api, acme: Tenant) -> None:
+    record(app, acme, "2026-05-06T08:00:00Z")
+    answer = analyst.get(f"{acme.code_url}/timeline", headers={"Accept": "text/csv"})
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert "Accept" in answer.headers["Vary"]
+    lines = answer.text.splitlines()
+    assert lines[0] == "start,scans,unique"
+    assert lines[-1] == "2026-05-06T00:00:00+00:00,1,1"
+    assert len(lines) == 8
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("period", "8d"), ("period", ""), ("timezone", "Mars/Olympus"), ("timezone", "../../etc"),
+     ("timezone", ""), ("bots", "some"), ("zone", "UTC")],
+)  # fmt: skip
+def test_an_unknown_period_or_zone_is_refused_naming_what_there_is(
+    analyst: Api, acme: Tenant, field: str, value: str
+) -> None:
+    answer = analyst.get(f"{acme.code_url}/timeline", query_string=f"{field}={value}")
+    assert answer.status_code == 422
+    assert answer.json["errors"][0]["field"] == field
+    if value == "8d":
+        assert "7d, 30d, 90d, 1y" in answer.json["errors"][0]["message"]
