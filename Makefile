@@ -1,0 +1,89 @@
+# Everything a developer or an operator does with a clone. `make` alone lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# What the tests need from the system: a command and, after the colon, its Debian package.
+# The PostgreSQL server is found where Debian puts it as well, which is not in PATH.
+SYSTEM := memcached:memcached zbarimg:zbar-tools curl:curl initdb:postgresql
+export PATH := $(PATH):/usr/sbin:$(or $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin))),/usr/bin)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format load clean system
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
+	@echo "PYTHON=python3.12 chooses the interpreter (3.11 or later) of the environment in $(VENV)."
+
+run: $(VENV)/.installed ## install, set up an empty data folder, and serve
+	@$(BIN)/quietzone init
+	@$(BIN)/quietzone serve
+
+test: $(VENV)/.installed-dev system lint ## run every check and test, and the short load test
+	$(BIN)/python -m pytest
+	$(BIN)/python -m loadtests.smoke
+
+lint: $(VENV)/.installed-dev ## check style, types and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.installed-dev ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+load: $(VENV)/.installed-dev ## run the short load test against its targets
+	$(BIN)/python -m loadtests.smoke
+
+clean: ## remove the environment and what the tools left; the data in var/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/.made
+	@echo "Installing Quietzone into $(VENV)"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: setup.cfg pyproject.toml | $(VENV)/.made
+	@echo "Installing Quietzone and its development tools into $(VENV)"
+	@$(PIP) install --editable '.[dev,postgres]'
+	@touch $@ $(VENV)/.installed
+
+# AS_ROOT becomes empty for root, `sudo -n` where that works without a password, else false.
+AS_ROOT = as_root=$$([ "$$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && echo "sudo -n"; } \
+	|| echo false)
+APT = $$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Quietzone needs Python 3.11 or later, and $(PYTHON) is not that;" \
+			"name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 || { \
+		$(AS_ROOT); \
+		package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+		echo "$(PYTHON) cannot make environments yet; installing $$package"; \
+		{ $(APT) update && $(APT) install --yes $$package >/dev/null \
+			&& $(PYTHON) -m venv --clear $(VENV); } || { \
+			echo "$(PYTHON) -m venv does not work; install it (Debian and Ubuntu: as root," \
+				"apt install $$package), then run make again" >&2; exit 1; }; }
+	@touch $@
+
+# A drop-in keeps Debian from starting a PostgreSQL server: the tests start one of their own.
+system:
+	@missing=; for pair in $(SYSTEM); do \
+		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	[ -z "$$missing" ] && exit 0; \
+	$(AS_ROOT); \
+	echo "Installing for the tests:$$missing"; \
+	case "$$missing" in *postgresql*) \
+		$$as_root mkdir -p /etc/postgresql-common/createcluster.d && \
+		echo "create_main_cluster = false" | \
+			$$as_root tee /etc/postgresql-common/createcluster.d/quietzone.conf >/dev/null ;; \
+	esac; \
+	{ $(APT) update && $(APT) install --yes --no-install-recommends $$missing >/dev/null; } || { \
+		echo "The tests need$$missing; install them (Debian and Ubuntu: as root," \
+			"apt install$$missing), then run make again" >&2; exit 1; }

@@ -1,0 +1,130 @@
+"""How gunicorn serves Quietzone; `quietzone serve` starts it with this file.
+
+Address and number of workers come from the settings (`[service]`). Why gevent, and why one
+listening socket for all workers, is measured in `docs/worker-class.md`.
+"""
+
+from __future__ import annotations
+
+# NOTE: this must stay the first thing that happens. `preload_app` imports the application in the
+# master, and locks, sockets and psycopg's waiting that are made before the patch would block the
+# whole worker instead of one greenlet.
+from gevent import monkey
+
+monkey.patch_all()
+
+import os  # noqa: E402
+import resource  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from typing import Any, TypeVar  # noqa: E402
+
+from gevent.threadpool import ThreadPool  # noqa: E402
+
+from core.app import configure_logging  # noqa: E402
+from core.errors import ConfigurationError  # noqa: E402
+from core.settings import load  # noqa: E402
+
+T = TypeVar("T")
+
+# This file is run again at each reload. What the service started with is kept outside of it, since
+# gunicorn would end at once, requests and all, where the settings can no longer be read.
+try:
+    settings = load()
+except ConfigurationError as error:
+    settings = getattr(sys, "quietzone_settings", None)
+    if settings is None:
+        sys.exit(f"Quietzone cannot start: {error}")
+setattr(sys, "quietzone_settings", settings)  # noqa: B010
+
+configure_logging(settings)
+
+wsgi_app = "core.app:create_app()"
+proc_name = "quietzone"
+bind = settings.service.bind
+workers = settings.service.workers
+worker_class = "gevent"
+
+# `create_app()` opens nothing, so that it may run once in the master: a wrong setting stops the
+# start instead of each worker, and the workers share the memory of the code.
+preload_app = True
+
+# NOTE: each worker would bind a socket of its own. A reload then resets the connections that wait
+# in the socket of a leaving worker, a second server on the same port is not noticed, a taken port
+# makes the workers restart for ever, and Unix sockets do not work at all.
+reuse_port = False
+
+# A connection is one greenlet. Slow clients fill this many in each worker before others wait.
+worker_connections = 4096
+backlog = 2048
+
+# Seconds that a client has for a whole request head, and that an idle connection is kept.
+# NOTE: 0 would turn off both limits, and heads that never end would be waited for.
+keepalive = 10
+
+# Seconds without a sign of life after which a worker is replaced; not a limit on requests.
+timeout = 30
+
+# Seconds that requests in flight have at a stop or reload; more than `keepalive`, because idle
+# connections are waited for as well.
+graceful_timeout = 30
+
+# An image address with all its parameters and a long cookie stay far below these.
+limit_request_line = 8190
+limit_request_fields = 64
+limit_request_field_size = 8190
+
+# The sign of life is a file's time stamp: on a slow disk, touching it could stall a worker.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+
+# One socket per user would be shared by every gunicorn of this account; signals do all we need.
+control_socket_disable = True
+
+# The application logs each request with its id; gunicorn's own messages go to standard error.
+accesslog = None
+errorlog = "-"
+loglevel = settings.log.level
+
+# The application trusts proxies by `http.trusted_proxies` alone, so gunicorn must trust none.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+
+
+def on_starting(server: Any) -> None:
+    """Allow as many open files as there may be connections; the usual soft limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = worker_connections + 1024
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def on_reload(server: Any) -> None:
+    """SIGHUP: put the application together anew, since the preloaded one has the old settings."""
+    previous = server.app.callable
+    try:
+        server.app.callable = None
+        server.app.wsgi()
+    except ConfigurationError as error:
+        server.app.callable = previous
+        server.log.error("the old settings stay in force: %s", error)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Open connections and files in the worker, after the fork."""
+    threads = ThreadPool(settings.accounts.hashing_threads)
+
+    def offload(function: Callable[..., T], *arguments: object) -> T:
+        """Run what needs much CPU in a real thread; the other greenlets go on meanwhile."""
+        result: T = threads.apply(function, arguments)
+        return result
+
+    worker.wsgi.services.open(offload=offload)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Close what was opened; runs after a failed boot as well, when there may be nothing."""
+    application = getattr(worker, "wsgi", None)
+    if application is not None:
+        application.services.close()

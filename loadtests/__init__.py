@@ -1,0 +1,1 @@
+"""Load tests: what the service stands under many requests and under bad clients."""
