@@ -28,6 +28,7 @@ _ALPHANUMERIC = re.compile(r"[0-9A-Z $%*+\-./:]*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _DEVIATION = re.compile("[ßς\u200c\u200d]")
 _DOT = re.compile("[.。．｡]")
+_HOST = re.compile(r"[A-Za-z0-9._-]*")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}\ud800-\udfff]")
 
 Destination = Annotated[str, Meta(min_length=1, max_length=2048)]
@@ -308,9 +309,12 @@ def _a_labels(name: str) -> str:
     Python's codec follows the older RFC 3490, which turns "ß" into "ss" and drops the joiners of
     Persian and Indic names: other hosts than the ones that browsers go to today.
     """
-    if not _DEVIATION.search(name):
-        return name.encode("idna").decode()
-    return ".".join(_a_label(label) for label in _DOT.split(name))
+    parts = _DOT.split(name) if _DEVIATION.search(name) else [name]
+    labels = ".".join(_a_label(part) for part in parts)
+    # Some characters become ASCII that no name may hold: a no-break space becomes a space.
+    if not _HOST.fullmatch(labels):
+        raise ValueError(f"{name!r} is not a host name")
+    return labels
 
 
 def _a_label(label: str) -> str:
@@ -325,7 +329,7 @@ def _a_label(label: str) -> str:
 def _host(parts: Any) -> str:
     name = (parts.hostname or "").rstrip(".")
     try:
-        return _a_labels(name).lower()
+        return name if name.isascii() else _a_labels(name).lower()
     except ValueError:
         return str(name)
 

@@ -56,7 +56,7 @@ class SlotCount(Struct, frozen=True):
 class Totals(Struct, frozen=True):
     """What has been counted of a code, or of all of an organisation's codes, so far.
 
-    `scans` and `unique` leave bots out; `bots` counts those alone.
+    `bots` counts bots alone; everything else leaves them out.
     """
 
     scans: int = 0

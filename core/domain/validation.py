@@ -5,7 +5,9 @@ msgspec converts and checks; it stops at the first error, so fields are converte
 
 from __future__ import annotations
 
+import enum
 import functools
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -97,7 +99,7 @@ def collect(
     unknown = [key for key in data if key not in fields]
     for key in unknown[:MAX_UNKNOWN]:
         known = ", ".join(fields)
-        problems.append(FieldProblem(f"{where}{_short(key)}", f"unknown; known are: {known}"))
+        problems.append(FieldProblem(f"{where}{_name(key)}", f"unknown; known are: {known}"))
     if len(unknown) > MAX_UNKNOWN:
         more = f"{len(unknown) - MAX_UNKNOWN} more fields are unknown"
         problems.append(FieldProblem(where.rstrip(".") or "body", more))
@@ -111,8 +113,8 @@ def collect(
             _refuse_control_characters(value)
             value = _in_utc(value)
         except (msgspec.ValidationError, ValueError) as error:
-            message = _explain(str(error), data[name], annotation)
-            problems.append(FieldProblem(f"{where}{name}", message))
+            item, message = _explain(str(error), data[name], annotation)
+            problems.append(FieldProblem(f"{where}{name}{item}", message))
         else:
             values[name] = value
     problems += [FieldProblem(f"{where}{p.field}", p.message) for p in rules(values)]
@@ -171,12 +173,56 @@ def _in_utc(value: Any) -> Any:
         raise ValueError("the point in time lies outside the years 1 to 9999 in UTC") from None
 
 
-def _explain(message: str, value: object, annotation: object) -> str:
-    message = message.replace("`", "").replace(" - at $", " at ").strip()
-    message = message[:1].lower() + message[1:]
-    if _holds_secret(annotation) or ", got " in message or " is not allowed" in message:
-        return message
-    return f"{message}; got {_short(value)}"
+def _explain(message: str, value: object, annotation: object) -> tuple[str, str]:
+    """Which item of a list is meant (`[3]`, or nothing), and what is wrong with it."""
+    message, _, item = message.replace("`", "").partition(" - at $")
+    told = next(
+        (
+            match.expand(words)
+            for pattern, words in _WORDS
+            if (match := re.fullmatch(pattern, message)) is not None
+        ),
+        message,
+    )
+    choices = _choices(annotation)
+    if choices and message.startswith("Invalid enum value"):
+        told = f"must be one of {', '.join(choices)}"
+    if item or _holds_secret(annotation) or " is not allowed" in message:
+        return item, told
+    return "", f"{told}; got {_short(value)}"
+
+
+# What msgspec says, and how a user of the service is told the same.
+_WORDS = (
+    (r"Expected str( \| null)?, got .*", "must be text"),
+    (r"Expected int( \| null)?, got .*", "must be a whole number"),
+    (r"Expected float( \| null)?, got .*", "must be a number"),
+    (r"Expected bool( \| null)?, got .*", "must be true or false"),
+    (r"Expected datetime( \| null)?, got .*", "must be a date and time like 2026-05-01T12:00:00Z"),
+    (r"Expected array( \| null)?, got .*", "must be a list"),
+    (r"Expected object( \| null)?, got .*", "must be an object"),
+    (r"Invalid RFC3339 encoded datetime", "must be a date and time like 2026-05-01T12:00:00Z"),
+    (
+        r"Expected datetime with a timezone component",
+        "must tell its offset from UTC, as in 2026-05-01T12:00:00Z",
+    ),
+    (r"Expected (?:int|float) >= (.*)", r"must be at least \1"),
+    (r"Expected (?:int|float) > (.*)", r"must be more than \1"),
+    (r"Expected (?:int|float) <= (.*)", r"must be at most \1"),
+    (r"Expected str of length >= 1", "must not be empty"),
+    (r"Expected str of length >= (\d+)", r"must have at least \1 characters"),
+    (r"Expected str of length <= (\d+)", r"must have at most \1 characters"),
+    (r"Expected array of length <= (\d+)", r"must have at most \1 items"),
+    (r"Expected str matching regex '\\\\S'", "must not be blank"),
+)
+
+
+def _choices(annotation: object) -> list[str]:
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return [str(member.value) for member in annotation]
+    if typing.get_origin(annotation) is typing.Literal:
+        return [str(choice) for choice in typing.get_args(annotation)]
+    return [choice for part in typing.get_args(annotation) for choice in _choices(part)]
 
 
 def _holds_secret(annotation: object) -> bool:
@@ -186,5 +232,9 @@ def _holds_secret(annotation: object) -> bool:
 
 
 def _short(value: object) -> str:
-    text = ascii(value) if not isinstance(value, str) else ascii(value)[1:-1]
+    text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _name(key: object) -> str:
+    return _short(key)[1:-1] if isinstance(key, str) else _short(key)

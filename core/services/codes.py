@@ -122,8 +122,8 @@ class CodeService:
         With a key, the same drafts give the same codes again for a day, instead of new ones;
         other drafts under the same key raise KeyReused.
         """
-        self._refuse_taken_slugs(drafts, organization_id, idempotency_key)
         if idempotency_key is None:
+            self._refuse_taken_slugs(drafts)
             return self._add(organization_id, drafts)
         digest = sha256(msgspec.json.encode(drafts)).digest()
         answers = self._storage.idempotency
@@ -131,6 +131,7 @@ class CodeService:
         with self._storage.transaction():
             answers.delete_before(now - _KEY_LIFE)
             if answers.claim(organization_id, idempotency_key, digest, now):
+                self._refuse_taken_slugs(drafts)
                 codes = self._add(organization_id, drafts)
                 answers.record(organization_id, idempotency_key, msgspec.json.encode(codes))
                 return codes
@@ -212,13 +213,7 @@ class CodeService:
             updated_at=now,
         )
 
-    def _refuse_taken_slugs(
-        self, drafts: Sequence[CodeDraft], organization_id: UUID, idempotency_key: str | None
-    ) -> None:
-        if idempotency_key is not None and self._storage.idempotency.get(
-            organization_id, idempotency_key
-        ):
-            return
+    def _refuse_taken_slugs(self, drafts: Sequence[CodeDraft]) -> None:
         fields = {
             draft.slug: f"codes[{number}].slug"
             for number, draft in enumerate(drafts)

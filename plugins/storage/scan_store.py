@@ -16,6 +16,10 @@ from plugins.storage.tables import to_microseconds, to_moment, to_uuid
 _BATCH = 1000
 _SLOT = SLOT // timedelta(microseconds=1)
 
+_FIND_CODES = "SELECT id FROM codes WHERE id IN {ids}"
+
+_LOCK_CODES = f"{_FIND_CODES} ORDER BY id FOR NO KEY UPDATE"
+
 _SEEN = (
     "WITH wanted(code_id, visitor) AS (VALUES {rows}) SELECT code_id, visitor FROM wanted"
     " WHERE EXISTS (SELECT 1 FROM scans"
@@ -201,13 +205,14 @@ class DatabaseScanStore:
         The locks, taken in one order everywhere, also keep other appends to the same codes
         waiting, so that `_seen` sees all that they have stored. SQLite's writer is alone anyway.
         """
-        table = tables.Code
+        key = self._connections.key
+        statement = _LOCK_CODES if database.for_update else _FIND_CODES
         found: set[UUID] = set()
         for batch in batches(sorted(wanted), _BATCH):
-            query = table.select(table.id).where(table.id.in_(list(batch))).order_by(table.id)
-            if database.for_update:
-                query = query.for_update("FOR NO KEY UPDATE")  # type: ignore[arg-type]
-            found.update(code_id for (code_id,) in query.tuples().execute(database))
+            text = statement.format(ids=placeholders(1, len(batch)))
+            parameters = [key(code_id) for code_id in batch]
+            cursor = database.execute_sql(self._connections.sql(text), parameters)
+            found.update(to_uuid(code_id) for (code_id,) in cursor.fetchall())
         return found
 
     def _seen(self, database: Connection, visitors: Sequence[Visitor]) -> set[Visitor]:
