@@ -1,0 +1,366 @@
+"""What every scan store promises; each test runs on all of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from msgspec.structs import replace
+
+from core.api import (
+    SLOT,
+    Bots,
+    Code,
+    Organization,
+    Scan,
+    ScanStore,
+    SlotCount,
+    StorageUnavailable,
+    Totals,
+    slot_of,
+)
+from tests.servers import Backend
+
+NOON = datetime(2026, 3, 29, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def scans(backend: Backend) -> ScanStore:
+    return backend.scans
+
+
+@pytest.fixture
+def code(backend: Backend) -> Code:
+    return add_code(backend, add_organization(backend).id)
+
+
+def add_organization(backend: Backend) -> Organization:
+    organization = Organization(id=uuid4(), name="Harbour", slug=uuid4().hex, created_at=NOON)
+    backend.storage.organizations.add(organization)
+    return organization
+
+
+def add_code(backend: Backend, organization_id: UUID) -> Code:
+    code = Code(
+        id=uuid4(),
+        organization_id=organization_id,
+        slug=uuid4().hex,
+        destination="https://example.com",
+        title="",
+        tags=(),
+        active=True,
+        valid_from=None,
+        valid_until=None,
+        max_scans=None,
+        forward_query=False,
+        style=None,
+        revision=1,
+        created_at=NOON,
+        updated_at=NOON,
+    )
+    backend.storage.codes.add([code])
+    return code
+
+
+def scan(
+    code: Code, at: datetime = NOON, visitor: bytes | None = None, *, bot: bool = False
+) -> Scan:
+    return Scan(code.id, code.organization_id, at, visitor, bot)
+
+
+def totals(scans: ScanStore, code: Code) -> Totals:
+    return scans.totals(code.organization_id, code.id)
+
+
+def slots(scans: ScanStore, code: Code, bots: Bots = Bots.EXCLUDE) -> list[SlotCount]:
+    window = (NOON - DAY, NOON + DAY)
+    return list(scans.slots(code.organization_id, code.id, *window, bots))
+
+
+def at_the_same_time(*calls: Callable[[], Any]) -> list[Any]:
+    """Run the calls in a thread each, let loose together; their results, in order."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def test_without_scans_there_is_nothing(scans: ScanStore, code: Code) -> None:
+    assert totals(scans, code) == Totals()
+    assert scans.totals(code.organization_id, None) == Totals()
+    assert slots(scans, code) == []
+
+
+def test_an_empty_batch_changes_nothing(scans: ScanStore, code: Code) -> None:
+    scans.append([])
+
+    assert totals(scans, code) == Totals()
+
+
+def test_scans_are_counted_bots_apart(scans: ScanStore, code: Code) -> None:
+    later = NOON + timedelta(microseconds=1)
+    scans.append([scan(code, later, b"a"), scan(code, NOON, b"b"), scan(code, NOON, bot=True)])
+    scans.append([scan(code, later, b"a"), scan(code, later, b"c", bot=True)])
+
+    assert totals(scans, code) == Totals(
+        scans=3, unique=2, bots=2, first_scan_at=NOON, last_scan_at=later
+    )
+
+
+def test_the_first_and_last_scan_are_found_in_any_order_of_arrival(
+    scans: ScanStore, code: Code
+) -> None:
+    scans.append([scan(code, NOON - DAY, bot=True)])
+    assert totals(scans, code) == Totals(bots=1)
+
+    scans.append([scan(code, NOON)])
+    scans.append([scan(code, NOON + DAY), scan(code, NOON - timedelta(hours=1))])
+    scans.append([scan(code, NOON + 2 * DAY, bot=True)])
+
+    found = totals(scans, code)
+    assert found.first_scan_at == NOON - timedelta(hours=1)
+    assert found.last_scan_at == NOON + DAY
+    assert found.last_scan_at.tzinfo is UTC
+
+
+def test_a_visitor_is_unique_once_for_each_code(backend: Backend, code: Code) -> None:
+    other = add_code(backend, code.organization_id)
+    backend.scans.append([scan(code, visitor=b"\x00a"), scan(code, visitor=b"\x00a")])
+    backend.scans.append([scan(code, visitor=b"\x00a"), scan(code, visitor=b"\x00b")])
+    backend.scans.append([scan(other, visitor=b"\x00a")])
+
+    assert totals(backend.scans, code).unique == 2
+    assert totals(backend.scans, other).unique == 1
+    assert backend.scans.totals(code.organization_id, None).unique == 3
+
+
+def test_within_a_batch_the_earliest_scan_of_a_visitor_is_the_unique_one(
+    scans: ScanStore, code: Code
+) -> None:
+    scans.append([scan(code, NOON + SLOT, b"a"), scan(code, NOON, b"a")])
+
+    slot = slot_of(NOON)
+    assert slots(scans, code) == [SlotCount(slot, 1, 1), SlotCount(slot + 1, 1, 0)]
+
+
+def test_a_scan_without_a_visitor_is_never_unique(scans: ScanStore, code: Code) -> None:
+    scans.append([scan(code), scan(code)])
+
+    assert totals(scans, code) == Totals(scans=2, unique=0, first_scan_at=NOON, last_scan_at=NOON)
+
+
+def test_slots_are_quarter_hours_in_order(scans: ScanStore, code: Code) -> None:
+    end_of_slot = NOON + SLOT - timedelta(microseconds=1)
+    scans.append([scan(code, NOON + SLOT), scan(code, NOON, b"a"), scan(code, end_of_slot, b"b")])
+
+    slot = slot_of(NOON)
+    assert slots(scans, code) == [SlotCount(slot, 2, 2), SlotCount(slot + 1, 1, 0)]
+
+
+def test_a_window_is_half_open(scans: ScanStore, code: Code) -> None:
+    scans.append(
+        [scan(code, NOON - timedelta(microseconds=1)), scan(code), scan(code, NOON + SLOT)]
+    )
+
+    found = scans.slots(code.organization_id, code.id, NOON, NOON + SLOT, Bots.EXCLUDE)
+
+    assert list(found) == [SlotCount(slot_of(NOON), 1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("bots", "scanned", "unique"), [(Bots.EXCLUDE, 2, 1), (Bots.INCLUDE, 5, 2), (Bots.ONLY, 3, 1)]
+)
+def test_bots_belong_to_a_number_or_not(
+    scans: ScanStore, code: Code, bots: Bots, scanned: int, unique: int
+) -> None:
+    people = [scan(code, visitor=b"a"), scan(code)]
+    machines = [scan(code, visitor=b"m", bot=True)] * 2 + [scan(code, bot=True)]
+    scans.append([*people, *machines])
+
+    assert slots(scans, code, bots) == [SlotCount(slot_of(NOON), scanned, unique)]
+
+
+def test_only_bots_outside_the_window_leave_no_empty_slot(scans: ScanStore, code: Code) -> None:
+    scans.append([scan(code, bot=True)])
+
+    assert slots(scans, code, Bots.EXCLUDE) == []
+
+
+def test_an_organizations_numbers_are_those_of_its_codes(backend: Backend, code: Code) -> None:
+    second = add_code(backend, code.organization_id)
+    foreign = add_code(backend, add_organization(backend).id)
+    scans = backend.scans
+    scans.append([scan(code), scan(second, NOON + DAY / 2), scan(foreign), scan(foreign)])
+
+    window = (NOON, NOON + DAY)
+    found = scans.slots(code.organization_id, None, *window, Bots.EXCLUDE)
+
+    assert [(count.slot, count.scans) for count in found] == [
+        (slot_of(NOON), 1),
+        (slot_of(NOON + DAY / 2), 1),
+    ]
+    assert scans.totals(code.organization_id, None) == Totals(
+        scans=2, first_scan_at=NOON, last_scan_at=NOON + DAY / 2
+    )
+
+
+def test_another_organization_sees_nothing_of_a_code(backend: Backend, code: Code) -> None:
+    backend.scans.append([scan(code)])
+    stranger = replace(code, organization_id=add_organization(backend).id)
+
+    assert totals(backend.scans, stranger) == Totals()
+    assert slots(backend.scans, stranger) == []
+
+
+def test_scans_of_deleted_codes_are_dropped_and_the_others_kept(
+    backend: Backend, code: Code
+) -> None:
+    gone = add_code(backend, code.organization_id)
+    backend.scans.append([scan(gone), scan(code)])
+    backend.storage.codes.delete(gone.organization_id, gone.id)
+
+    backend.scans.append([scan(gone), scan(code)])
+
+    assert totals(backend.scans, gone) == Totals()
+    assert slots(backend.scans, gone) == []
+    assert totals(backend.scans, code).scans == 2
+    assert backend.scans.totals(code.organization_id, None).scans == 2
+
+
+def test_codes_may_be_deleted_while_their_scans_arrive(backend: Backend, code: Code) -> None:
+    doomed = [add_code(backend, code.organization_id) for _ in range(8)]
+    batch = [scan(one, visitor=b"a") for one in (*doomed, code)]
+
+    def append() -> None:
+        for _ in range(6):
+            backend.scans.append(batch)
+
+    def delete() -> None:
+        for one in reversed(doomed):
+            assert backend.storage.codes.delete(one.organization_id, one.id)
+
+    at_the_same_time(append, append, delete)
+
+    assert totals(backend.scans, code).scans == 12
+    assert backend.scans.totals(code.organization_id, None).scans == 12
+
+
+def test_an_organization_may_be_deleted_while_its_scans_arrive(
+    backend: Backend, code: Code
+) -> None:
+    doomed = add_organization(backend).id
+    codes = [add_code(backend, doomed) for _ in range(30)]
+    batch = [scan(one, visitor=b"a") for one in (*codes, code)]
+
+    def append() -> None:
+        for _ in range(6):
+            backend.scans.append(batch)
+
+    at_the_same_time(append, append, lambda: backend.storage.organizations.delete(doomed))
+
+    assert totals(backend.scans, code).scans == 12
+    assert backend.scans.totals(doomed, None) == Totals()
+
+
+def test_a_visitor_who_arrives_in_many_batches_at_once_is_unique_once(
+    backend: Backend, code: Code
+) -> None:
+    other = add_code(backend, code.organization_id)
+    visitors = [f"{n}".encode() for n in range(40)]
+    batch = [scan(one, visitor=visitor) for visitor in visitors for one in (code, other)]
+
+    # Opposite orders would make two transactions wait for each other.
+    at_the_same_time(
+        *(lambda order=order: backend.scans.append(order) for order in (batch, batch[::-1]) * 3)
+    )
+
+    for one in (code, other):
+        found = totals(backend.scans, one)
+        assert (found.scans, found.unique) == (240, 40)
+        assert sum(count.unique for count in slots(backend.scans, one)) == 40
+
+
+def test_first_scans_that_arrive_at_once_are_all_counted(backend: Backend, code: Code) -> None:
+    at_the_same_time(*[lambda: backend.scans.append([scan(code, visitor=b"a")])] * 6)
+
+    found = totals(backend.scans, code)
+    assert (found.scans, found.unique) == (6, 1)
+
+
+def test_a_large_batch_over_many_codes_is_counted_exactly(backend: Backend, code: Code) -> None:
+    codes = [code, *(add_code(backend, code.organization_id) for _ in range(20))]
+    batch = [
+        scan(codes[n % 21], NOON + timedelta(seconds=n), str(n % 63).encode()) for n in range(5000)
+    ]
+
+    backend.scans.append(batch)
+
+    found = backend.scans.totals(code.organization_id, None)
+    assert (found.scans, found.unique) == (5000, 63)
+    assert found.last_scan_at == NOON + timedelta(seconds=4999)
+    per_slot = backend.scans.slots(code.organization_id, None, NOON, NOON + DAY, Bots.EXCLUDE)
+    assert [count.scans for count in per_slot] == [900] * 5 + [500]
+
+
+def test_a_batch_that_cannot_be_counted_is_not_stored(backend: Backend, code: Code) -> None:
+    connections: Any = backend.storage._connections  # type: ignore[attr-defined]
+    with connections.transaction() as database:
+        database.execute_sql("ALTER TABLE code_counts RENAME COLUMN bots TO machines")
+
+    with pytest.raises(StorageUnavailable):
+        backend.scans.append([scan(code)])
+
+    with connections.transaction() as database:
+        database.execute_sql("ALTER TABLE code_counts RENAME COLUMN machines TO bots")
+    assert slots(backend.scans, code) == []
+    backend.scans.append([scan(code)])
+    assert totals(backend.scans, code).scans == 1
+
+
+def test_the_first_proposal_is_the_salt_of_the_day(scans: ScanStore) -> None:
+    day = date(2026, 3, 29)
+
+    assert scans.salt(day, b"\x00first") == b"\x00first"
+    assert scans.salt(day, b"second") == b"\x00first"
+    assert scans.salt(day + DAY, b"third") == b"third"
+    assert scans.salt(day, b"fourth") == b"\x00first"
+
+
+def test_salts_older_than_the_day_before_are_deleted(scans: ScanStore) -> None:
+    day = date(2026, 3, 29)
+    for age in (3, 2, 1, 0):
+        scans.salt(day - age * DAY, f"{age}".encode())
+
+    assert scans.salt(day - DAY, b"new") == b"1"
+    assert scans.salt(day - 2 * DAY, b"new") == b"new"
+    assert scans.salt(day, b"other") == b"0"
+    assert scans.salt(day - 2 * DAY, b"newer") == b"newer"
+
+
+def test_processes_that_ask_at_once_get_the_same_salt(backend: Backend) -> None:
+    others = [backend.again().scans for _ in range(4)]
+    for other in others:
+        other.open()
+    day = date(2026, 3, 29)
+
+    salts = at_the_same_time(
+        *(
+            lambda n=n, other=other: other.salt(day, f"{n}".encode())
+            for n, other in enumerate(others)
+        )
+    )
+    for other in others:
+        other.close()
+
+    assert len(set(salts)) == 1
+    assert backend.scans.salt(day, b"late") == salts[0]

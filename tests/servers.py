@@ -1,0 +1,239 @@
+"""Real servers for tests: started in a folder of their own, stopped by those who started them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from core.api import PluginContext, ScanStore, Secret, Storage
+from plugins.storage.postgres import PostgresPlugin, PostgresSettings
+from plugins.storage.sqlite import SqlitePlugin, SqliteSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+DEBIAN = Path("/usr/lib/postgresql")
+"""Where Debian keeps servers, one folder a version, outside PATH."""
+
+HINT = "run `make test`, which says what to install"
+
+
+@dataclass
+class Backend:
+    """One database with what its plugin, made anew, offers for it."""
+
+    name: str
+    settings: Any
+    context: PluginContext
+    storage: Storage
+    scans: ScanStore
+
+    @classmethod
+    def of(cls, name: str, settings: Any, context: PluginContext) -> Backend:
+        """The storage and the scan store of a plugin, not opened yet."""
+        plugin: Any = {"sqlite": SqlitePlugin, "postgres": PostgresPlugin}[name]()
+        storage = plugin.qz_storages(settings=settings, context=context)[name]
+        scans = plugin.qz_scan_stores(settings=settings, context=context)[name]
+        return cls(name, settings, context, storage, scans)
+
+    @classmethod
+    def at(cls, name: str, place: str) -> Backend:
+        """A database by the path of its file or by its dsn, as another process is told of it."""
+        settings: Any = (
+            SqliteSettings(path=place) if name == "sqlite" else PostgresSettings(dsn=Secret(place))
+        )
+        context = PluginContext(data=Path("unused"), base_url="http://localhost")
+        return cls.of(name, settings, context)
+
+    @property
+    def place(self) -> str:
+        """What `at` takes to get here."""
+        if self.name == "sqlite":
+            return str(self.context.data / "quietzone.db")
+        dsn: Secret = self.settings.dsn
+        return dsn.reveal()
+
+    def again(self) -> Backend:
+        """The same database as another process would see it, not opened yet."""
+        return Backend.of(self.name, self.settings, self.context)
+
+
+class Postgres:
+    """A PostgreSQL server on a socket in a new folder; `stop` removes both."""
+
+    def __init__(self) -> None:
+        self._bin = _postgres_bin()
+        self._folder = Path(tempfile.mkdtemp(prefix="quietzone-postgres-"))
+        # initdb refuses to run as root, and so does the server.
+        self._user = _unprivileged_user() if os.geteuid() == 0 else None
+        if self._user is not None:
+            os.chown(self._folder, self._user.pw_uid, self._user.pw_gid)
+        self._run("initdb", "-D", self._data, "-U", "quietzone", "-A", "trust", "-E", "UTF8", "-N")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def _data(self) -> str:
+        return str(self._folder / "data")
+
+    def dsn(self, database: str = "postgres") -> str:
+        """What leads to a database of the server."""
+        return f"host={self._folder} user=quietzone dbname={database}"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self._folder),
+            "max_connections": "100",
+            "shared_buffers": "32MB",
+            # Nothing here has to outlive the machine.
+            "fsync": "off",
+            "full_page_writes": "off",
+            "synchronous_commit": "off",
+        }
+        arguments = [f"-c{name}={value}" for name, value in options.items()]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._bin / "postgres", "-D", self._data, *arguments],
+                stdout=log,
+                stderr=log,
+                **self._identity(),
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                psycopg.connect(self.dsn(), connect_timeout=2).close()
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+    def halt(self) -> None:
+        """Stop the server at once, cutting every connection."""
+        assert self._process is not None
+        # SIGINT is PostgreSQL's fast shutdown.
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(60)
+        self._process = None
+
+    def stop(self) -> None:
+        """Stop the server and remove its files."""
+        if self._process is not None:
+            self.halt()
+        shutil.rmtree(self._folder)
+
+    def create_database(self, template: str = "template0") -> str:
+        """Make a database, like `template`; its name."""
+        name = f"test_{uuid.uuid4().hex}"
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, with whoever is still connected to it."""
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._bin / program), *arguments]
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=False, **self._identity()
+        )
+        if result.returncode:
+            raise RuntimeError(f"{' '.join(command)} failed: {result.stderr}")
+
+    def _identity(self) -> dict[str, Any]:
+        identity: dict[str, Any] = {"cwd": self._folder, "env": {**os.environ, "LC_ALL": "C"}}
+        if self._user is not None:
+            identity |= {
+                "user": self._user.pw_uid,
+                "group": self._user.pw_gid,
+                "extra_groups": [],
+            }
+        return identity
+
+
+class Children:
+    """Processes that run the same Python text with arguments of their own, let loose together.
+
+    The text is given `start()`, which returns once all of them have got there.
+    """
+
+    def __init__(self, text: str, arguments: Sequence[Sequence[str]]) -> None:
+        preamble = "import sys\ndef start(): print('ready', flush=True); sys.stdin.readline()\n"
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", preamble + text, *each],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+            )
+            for each in arguments
+        ]
+
+    def __enter__(self) -> Children:
+        for process in self._processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+    def go(self) -> None:
+        """Let them loose."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+
+    def lines(self) -> list[str]:
+        """What each has printed once it has ended well."""
+        outputs = [process.communicate(timeout=60)[0].strip() for process in self._processes]
+        assert [process.returncode for process in self._processes] == [0] * len(outputs)
+        return outputs
+
+    @property
+    def first(self) -> subprocess.Popen[str]:
+        """The first of them."""
+        return self._processes[0]
+
+
+def _postgres_bin() -> Path:
+    installed = sorted(
+        DEBIAN.glob("*/bin/initdb"),
+        key=lambda path: int(path.parts[-3]) if path.parts[-3].isdigit() else 0,
+    )
+    if installed:
+        return installed[-1].parent
+    found = shutil.which("initdb")
+    if found is None:
+        raise FileNotFoundError(f"no PostgreSQL server (initdb) in {DEBIAN} or PATH; {HINT}")
+    return Path(found).resolve().parent
+
+
+def _unprivileged_user() -> pwd.struct_passwd:
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise LookupError(f"neither the user postgres nor nobody is there to run a server; {HINT}")
