@@ -1,0 +1,209 @@
+"""The pages under docs/ are held against the code, and what they show is run."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+import tomllib
+from importlib.metadata import EntryPoint, entry_points
+from itertools import product
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import core.api
+import core.ports
+from core.api import ErrorCorrection, PluginContext, Symbol, lay_out
+from core.extension import hookspecs
+from core.extension.host import GROUP, PluginHost
+from core.settings import Settings, parse
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+
+FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^\*\*`([\w.]+)`\*\*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+BLOCKS = FENCED.findall(PAGE)
+FILES = dict(FILE.findall(PAGE))
+SPECS = {name: spec for name, spec in vars(hookspecs).items() if name.startswith("qz_")}
+
+
+def signature(function: Any) -> str:
+    """The head of a function as a page shows it."""
+    return f"def {function.__name__}{inspect.signature(function)}: ...".replace("'", "")
+
+
+def shown(kind: type[ast.stmt]) -> dict[str, Any]:
+    """The functions, or classes, that the blocks without a file name define on the page."""
+    loose = [
+        text for language, text in BLOCKS if language == "python" and text not in FILES.values()
+    ]
+    nodes = [node for text in loose for node in ast.parse(text).body]
+    assert all(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in nodes)
+    return {node.name: node for node in nodes if isinstance(node, kind)}
+
+
+def members(definition: ast.ClassDef) -> list[str]:
+    """What a Protocol consists of: the heads of its methods and properties, without docstrings."""
+    heads = []
+    for node in definition.body:
+        if isinstance(node, ast.FunctionDef):
+            node.body = [ast.Expr(ast.Constant(...))]
+            heads.append(ast.unparse(node))
+    return heads
+
+
+def test_every_hook_is_documented_with_its_exact_signature():
+    documented = {name: ast.unparse(node) for name, node in shown(ast.FunctionDef).items()}
+    assert documented == {
+        name: ast.unparse(ast.parse(signature(spec))) for name, spec in SPECS.items()
+    }
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_hook_stands_under_its_own_heading_with_its_signature_to_the_letter(name):
+    section = PAGE.split(f"\n#### {name}\n")
+    assert len(section) == 2
+    assert section[1].startswith(f"\n```python\n{signature(SPECS[name])}\n```\n\nCalled ")
+
+
+def test_the_page_mentions_no_hook_that_does_not_exist():
+    assert set(re.findall(r"\bqz_\w+", PAGE)) == set(SPECS)
+
+
+def test_hooks_are_documented_in_the_order_in_which_they_are_called():
+    headings = re.findall(r"^#### (qz_\w+)$", PAGE, re.MULTILINE)
+    called: list[str] = []
+
+    class Listener:
+        """Notes which of its hooks is called; offers nothing."""
+
+    def listen(name: str) -> Any:
+        def implementation(self: Listener) -> None:
+            called.append(name)
+
+        return core.api.hookimpl(implementation)
+
+    for name in reversed(headings):
+        setattr(Listener, name, listen(name))
+    module = ModuleType("listening")
+    module.Listener = Listener
+    sys.modules["listening"] = module
+    try:
+        context = PluginContext(data=Path("var"), base_url="https://qr.example.com")
+        entry = EntryPoint("listener", "listening:Listener", GROUP)
+        PluginHost(["listener"], {}, context, [entry])
+    finally:
+        del sys.modules["listening"]
+    assert called == headings
+
+
+def test_the_protocols_are_documented_as_they_are():
+    source = ast.parse(inspect.getsource(core.ports))
+    ports = {node.name: members(node) for node in source.body if isinstance(node, ast.ClassDef)}
+    documented = {name: members(node) for name, node in shown(ast.ClassDef).items()}
+    assert documented == {name: ports[name] for name in documented}
+    offered = {re.sub(r".*\[str, (\w+)\]: \.\.\.", r"\1", signature(s)) for s in SPECS.values()}
+    assert set(documented) == {name for name in offered if name.isidentifier()}
+
+
+@pytest.mark.parametrize("name", core.api.__all__)
+def test_every_name_of_the_api_is_explained(name):
+    table = PAGE.split("### What `core.api` holds")[1].split("\n### ")[0]
+    assert f"`{name}`" in table
+
+
+def test_the_table_of_the_api_names_nothing_else():
+    table = PAGE.split("### What `core.api` holds")[1].split("\n### ")[0]
+    firsts = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    names = [name for first in firsts for name in re.findall(r"`(\w+)`", first)]
+    assert sorted(names) == sorted(core.api.__all__)
+
+
+def test_the_table_of_kinds_names_settings_that_exist():
+    table = PAGE.split("| kind | which are used | setting |")[1].split("\n\n")[0]
+    settings = re.findall(r"`(\w+)\.(\w+)`", table)
+    assert len(settings) == 4
+    for section, option in settings:
+        assert isinstance(getattr(getattr(Settings(), section), option), str)
+
+
+def test_every_message_in_the_table_is_one_that_the_host_can_give():
+    sources = ("host.py", "registry.py")
+    said = "".join(
+        ast.unparse(ast.parse((ROOT / "core" / "extension" / name).read_text(encoding="utf-8")))
+        for name in sources
+    ) + (ROOT / "core" / "domain" / "validation.py").read_text(encoding="utf-8")
+    said = re.sub(r"\{[^{}]*\}", "*", said)
+    table = PAGE.split("| what is wrong | the message begins with |")[1].split("\n\n")[0]
+    beginnings = re.findall(r"\| `(.+)` \|$", table, re.MULTILINE)
+    assert len(beginnings) == table.count("\n") - 1
+    for beginning in beginnings:
+        # The names in capitals stand for what differs; what lies between them has to be said.
+        parts = re.split(
+            r"'?\b(?:NAME|MODULE|OPTION|KIND|COMPONENT|SETTING|HOOK)\b'?|\b2\b", beginning
+        )
+        for part in parts:
+            words = part.strip(" :.()")
+            assert words.lower() in said.lower(), (beginning, words)
+
+
+def test_every_settings_example_is_a_settings_file_that_is_accepted():
+    examples = [tomllib.loads(text) for language, text in BLOCKS if language == "toml"]
+    settings = [tree for tree in examples if "plugins" in tree]
+    assert len(settings) == 2
+    for tree in settings:
+        parse(tree, {})
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch) -> EntryPoint:
+    """The example package of the page, written to files; the entry point that it declares."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    project = tomllib.loads(FILES["pyproject.toml"])
+    assert f"{project['tool']['setuptools']['py-modules'][0]}.py" in FILES
+    ((name, value),) = project["project"]["entry-points"][GROUP].items()
+    yield EntryPoint(name, value, GROUP)
+    for module in ("quietzone_pbm", "test_quietzone_pbm"):
+        sys.modules.pop(module, None)
+
+
+def test_the_example_plugin_works_with_the_settings_that_the_page_shows(example):
+    settings = parse(tomllib.loads(FILES["quietzone.toml"]), {})
+    context = PluginContext(data=settings.data, base_url=settings.base_url)
+    available = [*entry_points(group=GROUP), example]
+    host = PluginHost(settings.plugins.enabled, settings.plugin, context, available)
+    assert host.renderers.owner("pbm") == "pbm"
+    renderer = host.renderers.get("pbm")
+
+    size = 21
+    modules = bytes((x * 3 + y * 5) % 7 < 3 for y, x in product(range(size), repeat=2))
+    symbol = Symbol(1, ErrorCorrection.M, size, modules)
+    layout = lay_out(symbol, 101, 4)
+    head = b"P4\n# drawn by Quietzone\n101 101\n"
+    picture = renderer.render(symbol, layout)
+    assert picture.startswith(head)
+    rows = picture.removeprefix(head)
+    assert len(rows) == 101 * 13
+    inside = range(layout.offset, layout.offset + size * layout.scale)
+    for y, x in product(range(101), repeat=2):
+        dark = False
+        if y in inside and x in inside:
+            row, column = ((at - layout.offset) // layout.scale for at in (y, x))
+            dark = bool(modules[row * size + column])
+        assert bool(rows[y * 13 + x // 8] >> (7 - x % 8) & 1) is dark, (x, y)
+
+
+def test_the_tests_of_the_example_pass(example):
+    module = __import__("test_quietzone_pbm")
+    tests = [function for name, function in vars(module).items() if name.startswith("test_")]
+    assert len(tests) == 2
+    for test in tests:
+        test()
