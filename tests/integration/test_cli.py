@@ -1,0 +1,178 @@
+"""The `quietzone` command, run as an operator would, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from core.http.routes import ROUTES
+from tests.integration.service import QUIETZONE, ROOT
+
+
+class Shell:
+    """Runs `quietzone` against one data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environ = {**os.environ, "QUIETZONE_DATA": str(folder / "data")}
+        self.environ.pop("QUIETZONE_CONFIG", None)
+
+    def __call__(
+        self, *words: str, stdin: str = "", **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(QUIETZONE), *words],
+            env={**self.environ, **environ},
+            cwd=ROOT,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def config(self, text: str) -> str:
+        path = self.folder / "quietzone.toml"
+        path.write_text(text)
+        return str(path)
+
+
+@pytest.fixture
+def quietzone(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def test_init_prints_its_credentials_once(quietzone: Shell) -> None:
+    first = quietzone("init")
+    assert first.returncode == 0, first.stderr
+    lines = first.stdout.splitlines()
+    assert "address: http://127.0.0.1:8000" in lines
+    assert "email: owner@example.com" in lines
+    assert sum(line.startswith("password: ") for line in lines) == 1
+    assert sum(line.startswith("curl ") for line in lines) == 3
+    second = quietzone("init")
+    assert second.returncode == 0
+    assert "password" not in second.stdout
+
+
+def test_migrate_check_exits_1_until_migrated(quietzone: Shell) -> None:
+    before = quietzone("migrate", "--check")
+    assert before.returncode == 1
+    assert "pending: 0001" in before.stdout
+    assert not (quietzone.folder / "data" / "quietzone.db").exists()
+    assert "applied: 0001" in quietzone("migrate").stdout
+    assert quietzone("migrate", "--check").returncode == 0
+    assert quietzone("migrate").stdout == "The schema is up to date.\n"
+
+
+def test_organizations_and_users_are_added(quietzone: Shell) -> None:
+    quietzone("migrate")
+    made = quietzone("organization", "add", "Café Léon")
+    assert "organization: cafe-leon" in made.stdout, made.stderr
+    words = ("--organization", "cafe-leon", "--role", "editor", "--password-stdin")
+    added = quietzone("user", "add", "Anna@Example.com", *words, stdin="a long pass phrase\n")
+    assert added.stdout == "anna@example.com is editor of cafe-leon.\n", added.stderr
+    again = quietzone("user", "add", "anna@example.com", *words, stdin="")
+    assert again.returncode == 1
+    assert "member" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "reason"),
+    [
+        (("user", "add", "a@b.example", "--organization", "nobody", "--role", "owner",
+          "--password-stdin"), "a long pass phrase\n", "no organization 'nobody'"),
+        (("user", "add", "no-address", "--organization", "main", "--role", "owner",
+          "--password-stdin"), "a long pass phrase\n", "email"),
+        (("user", "add", "a@b.example", "--organization", "main", "--role", "owner",
+          "--password-stdin"), "short\n", "at least 12 characters"),
+        (("user", "add", "a@b.example", "--organization", "main", "--role", "king"), "", "king"),
+        (("organization", "add", "X", "--slug", "Not A Slug"), "", "slug"),
+        (("organization", "add", "X", "--slug", "main"), "", "main"),
+        (("organization", "add", ""), "", "name"),
+        (("no-such-command",), "", "no-such-command"),
+    ],
+)  # fmt: skip
+def test_wrong_words_are_refused_with_a_reason(
+    quietzone: Shell, words: tuple[str, ...], stdin: str, reason: str
+) -> None:
+    quietzone("init")
+    done = quietzone(*words, stdin=stdin)
+    assert done.returncode != 0
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_shows_the_configuration_and_hides_secrets(quietzone: Shell) -> None:
+    done = quietzone("check")
+    assert done.returncode == 0, done.stderr
+    assert "[service]" in done.stdout
+    assert "[plugin.sqlite]" in done.stdout
+    assert "sqlite" in done.stdout.lower()
+    config = quietzone.config(
+        '[plugins]\nenabled = ["segno", "png", "postgres", "memory", "rolling"]\n'
+        '[storage]\nbackend = "postgres"\n[scans]\nstore = "postgres"\n'
+        '[plugin.postgres]\ndsn = { env = "DSN" }\n'
+    )
+    hidden = quietzone(
+        "check", QUIETZONE_CONFIG=config, DSN="postgresql://user:hunter2@127.0.0.1:1/quietzone"
+    )
+    assert "hunter2" not in hidden.stdout + hidden.stderr
+    assert "********" in hidden.stdout
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("[service]\nworkerz = 3\n", "service.workerz"),
+        ("[servce]\n", "servce: unknown section"),
+        ("[service]\nworkers = 0\n", "service.workers"),
+        ('[service]\nbind = "nowhere"\n', "service.bind"),
+        ('[service]\nbase_url = { env = "NOT_SET_ANYWHERE" }\n', "NOT_SET_ANYWHERE"),
+        ('[plugins]\nenabled = ["segno", "pgn"]\n', "pgn"),
+        ('[plugin.sqlite]\npaht = "x"\n', "plugin.sqlite.paht"),
+        ('[cache]\nbackend = "redis"\n', "cache.backend"),
+        ("not toml at all", "TOML"),
+    ],
+)
+def test_check_exits_1_on_any_error_and_names_the_setting(
+    quietzone: Shell, config: str, reason: str
+) -> None:
+    for command in ("check", "serve", "plugins"):
+        done = quietzone(command, QUIETZONE_CONFIG=quietzone.config(config))
+        assert done.returncode == 1, (command, done.stdout)
+        assert reason in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_plugins_lists_who_offers_what(quietzone: Shell) -> None:
+    lines = {line.split()[0]: line for line in quietzone("plugins").stdout.splitlines()}
+    assert "renderer png" in lines["png"]
+    assert "storage sqlite, scan store sqlite" in lines["sqlite"]
+    assert "not enabled" in lines["postgres"]
+    assert "period 7d" in lines["rolling"]
+
+
+def test_routes_shows_the_table(quietzone: Shell) -> None:
+    lines = quietzone("routes").stdout.splitlines()
+    assert len(lines) == sum(len(route.access) for route in ROUTES)
+    assert any(
+        line.split() == ["POST", "/api/organizations/{org_id}/qr-codes", "role", "editor"]
+        for line in lines
+    )
+
+
+def test_demo_makes_an_organization_with_months_of_scans(quietzone: Shell) -> None:
+    done = quietzone("demo", "--days", "30")
+    assert done.returncode == 0, done.stderr
+    said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    assert int(said["codes"]) == 8
+    assert int(said["scans"]) > 1000
+    assert said["organization"] == "sample"
+    again = quietzone("demo")
+    assert again.returncode == 1
+    assert "exists already" in again.stderr

@@ -1,0 +1,129 @@
+"""The real service: gunicorn with its workers, started and stopped as an operator would."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.service import Service
+
+PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile Safari/604.1"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with Service(tmp_path) as service:
+        yield service
+
+
+def test_the_whole_job_over_a_real_socket(service: Service) -> None:
+    key = service.sign_in()
+    org = key("GET", "/api/session").json()["organizations"][0]["id"]
+    codes = f"/api/organizations/{org}/qr-codes"
+    body = {"destination": "https://example.com/menu", "slug": "menu"}
+    created = key("POST", codes, body)
+    assert created.status == 201
+    image = key("GET", f"{codes}/{created.json()['id']}/image")
+    assert image.body.startswith(b"\x89PNG")
+    scan = service.request("GET", "/r/menu", headers={"User-Agent": PHONE})
+    assert (scan.status, scan.headers["Location"]) == (302, "https://example.com/menu")
+    timeline = key("GET", f"{codes}/{created.json()['id']}/timeline?period=7d").json()
+    assert timeline["total"] == timeline["points"][-1]["scans"] == 1
+
+
+def test_scans_of_many_clients_at_once_are_all_counted(service: Service) -> None:
+    me = service.sign_in()
+    org = me("GET", "/api/session").json()["organizations"][0]["id"]
+    codes = f"/api/organizations/{org}/qr-codes"
+    code = me("POST", codes, {"destination": "https://example.com", "slug": "busy"}).json()["id"]
+    statuses: list[int] = []
+
+    def scan() -> None:
+        for _ in range(25):
+            answer = service.request("GET", "/r/busy", headers={"User-Agent": PHONE})
+            statuses.append(answer.status)
+
+    threads = [threading.Thread(target=scan) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [302] * 200
+    stats = me("GET", f"{codes}/{code}/stats").json()
+    assert (stats["scans"], stats["unique"]) == (200, 1)
+
+
+def test_a_stop_lets_a_request_in_flight_finish(service: Service) -> None:
+    body = json.dumps({"email": service.email, "password": service.password}).encode()
+    head = (
+        f"POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    ).encode()
+    with socket.create_connection(service.address, timeout=30) as connection:
+        connection.sendall(head)
+        # Once this comes, the request is in a worker's hands.
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(body[:10])
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_until(lambda: not service.accepts())
+        connection.sendall(body[10:])
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 201 "), answer[:200]
+    assert service.process.wait(30) == 0
+
+
+def test_slow_clients_do_not_stop_the_others(service: Service) -> None:
+    slow = []
+    for _ in range(40):
+        connection = socket.create_connection(service.address, timeout=10)
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        slow.append(connection)
+    try:
+        for _ in range(20):
+            assert service.request("GET", "/health/live", timeout=10).status == 200
+            for connection in slow:
+                connection.sendall(b"a")
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_a_worker_that_is_killed_is_replaced_and_nothing_that_was_answered_is_lost(
+    service: Service,
+) -> None:
+    me = service.sign_in()
+    org = me("GET", "/api/session").json()["organizations"][0]["id"]
+    codes = f"/api/organizations/{org}/qr-codes"
+    code = me("POST", codes, {"destination": "https://example.com", "slug": "tough"}).json()["id"]
+    answered = 0
+    for round_ in range(6):
+        if round_ % 2:
+            service.kill_one_worker()
+        for _ in range(10):
+            try:
+                answer = service.request("GET", "/r/tough", headers={"User-Agent": PHONE})
+            except OSError:
+                continue
+            answered += answer.status == 302
+    service.wait_until(lambda: service.request("GET", "/health/ready").status == 200)
+    counted = me("GET", f"{codes}/{code}/stats").json()["scans"]
+    # A scan may be counted whose answer the kill cut off; none may be answered and not counted.
+    assert answered <= counted <= 60
+    assert answered > 30
+
+
+def test_it_writes_only_into_its_data_folder(service: Service) -> None:
+    service.sign_in()
+    names = {path.name for path in service.data.iterdir()}
+    assert "quietzone.db" in names
+    with sqlite3.connect(service.data / "quietzone.db") as database:
+        tables = {row[0] for row in database.execute("select name from sqlite_master")}
+    assert {"organizations", "users", "codes", "scans"} <= tables
+    database.close()
