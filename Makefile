@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 # What the tests need from the system: a command and, after the colon, its Debian package.
 # The PostgreSQL server is found where Debian puts it as well, which is not in PATH.

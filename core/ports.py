@@ -64,7 +64,10 @@ class Period(Protocol):
 
 @runtime_checkable
 class Cache(Protocol):
-    """Keeps bytes for a while; may forget any of them at any time."""
+    """Keeps bytes for a while; may forget any of them at any time.
+
+    A cache that is away is an empty one: no method raises, and none takes long.
+    """
 
     def open(self) -> None:
         """Get ready in this process."""

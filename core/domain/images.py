@@ -44,7 +44,7 @@ class Symbol(Struct, frozen=True):
 class ImageOptions(Struct, frozen=True):
     """What a caller may ask of an image; `size` is its exact width and height in pixels."""
 
-    format: Annotated[str, Meta(min_length=1, max_length=20)] = "png"
+    format: Annotated[str, Meta(min_length=1, max_length=40)] = "png"
     size: int = 300
     error_correction: ErrorCorrection = ErrorCorrection.M
     margin: Annotated[int, Meta(ge=0, le=20)] = QUIET_ZONE

@@ -143,7 +143,7 @@ def read_section(kind: type[T], section: object, path: str) -> T:
 @functools.cache
 def _fields(kind: type[msgspec.Struct]) -> Mapping[str, tuple[Any, bool]]:
     hints = typing.get_type_hints(kind, include_extras=True)
-    return {f.encode_name: (hints[f.name], f.required) for f in msgspec.structs.fields(kind)}
+    return {f.name: (hints[f.name], f.required) for f in msgspec.structs.fields(kind)}
 
 
 def _refuse_control_characters(value: object) -> None:

@@ -46,6 +46,7 @@ class Service:
             **os.environ,
             "QUIETZONE_DATA": str(self.data),
             "QUIETZONE_BIND": f"127.0.0.1:{self.address[1]}",
+            "QUIETZONE_BASE_URL": self.url,
             **environ,
         }
         self._log = folder / "service.log"

@@ -5,21 +5,28 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.service import Service
+from tests.integration.service import ROOT, Service
 
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile Safari/604.1"
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    with Service(tmp_path) as service:
+@pytest.fixture(params=["default", "production"])
+def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
+    """The service on embedded defaults, and as `config/production.toml` has it."""
+    environ = {}
+    if request.param == "production":
+        environ = {
+            "QUIETZONE_CONFIG": str(ROOT / "config" / "production.toml"),
+            "QUIETZONE_DATABASE": request.getfixturevalue("postgres_dsn"),
+            "QUIETZONE_WORKERS": "2",
+        }
+    with Service(tmp_path, **environ) as service:
         yield service
 
 
@@ -119,11 +126,10 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_that_was_answered_is_lo
     assert answered > 30
 
 
-def test_it_writes_only_into_its_data_folder(service: Service) -> None:
-    service.sign_in()
-    names = {path.name for path in service.data.iterdir()}
-    assert "quietzone.db" in names
-    with sqlite3.connect(service.data / "quietzone.db") as database:
-        tables = {row[0] for row in database.execute("select name from sqlite_master")}
-    assert {"organizations", "users", "codes", "scans"} <= tables
-    database.close()
+def test_on_defaults_all_that_is_kept_lies_in_the_data_folder(tmp_path: Path) -> None:
+    before = set(ROOT.iterdir())
+    with Service(tmp_path) as service:
+        service.sign_in()
+        names = {path.name.partition(".db")[0] for path in service.data.iterdir()}
+    assert names == {"quietzone"}
+    assert set(ROOT.iterdir()) == before
