@@ -34,15 +34,18 @@ class Journal:
 
     def _scan(self, visit: Visit) -> Scan:
         user_agent = visit.user_agent[:_USER_AGENT_MAX]
+        bot = visit.prefetch or is_bot(user_agent)
+        # A bot is no visitor. A browser that prefetches a link must not use up the uniqueness of
+        # the person who then follows it.
         visitor = None
-        if not visit.do_not_track:
+        if not (bot or visit.do_not_track):
             visitor = visitor_hash(self._salt_of(visit), visit.address, user_agent)
         return Scan(
             code_id=visit.code_id,
             organization_id=visit.organization_id,
             at=visit.at,
             visitor=visitor,
-            bot=visit.prefetch or is_bot(user_agent),
+            bot=bot,
         )
 
     def _salt_of(self, visit: Visit) -> bytes:

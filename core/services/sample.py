@@ -73,15 +73,16 @@ def _scan(
     chance: random.Random,
 ) -> Scan:
     hour = chance.choices(range(24), _BY_HOUR)[0]
-    if visitors and chance.random() < _RETURNING:
-        visitor = chance.choice(visitors)
-    else:
-        visitor = chance.randbytes(16)
+    bot = chance.random() < _BOT_SHARE
+    visitor = None
+    if not bot:
+        returning = visitors and chance.random() < _RETURNING
+        visitor = chance.choice(visitors) if returning else chance.randbytes(16)
         visitors.append(visitor)
     return Scan(
         code_id=code_id,
         organization_id=organization_id,
         at=midnight + timedelta(hours=hour, seconds=chance.randrange(3600)),
         visitor=visitor,
-        bot=chance.random() < _BOT_SHARE,
+        bot=bot,
     )

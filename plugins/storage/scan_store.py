@@ -16,6 +16,12 @@ from plugins.storage.tables import to_microseconds, to_moment, to_uuid
 _BATCH = 1000
 _SLOT = SLOT // timedelta(microseconds=1)
 
+_ALL_CODES = "organization_id = ?"
+
+# PERF: with both conditions on the counted table itself, SQLite takes the organisation's index and
+# reads the scans of all of its codes.
+_ONE_CODE = "code_id = (SELECT id FROM codes WHERE id = ? AND organization_id = ?)"
+
 _FIND_CODES = "SELECT id FROM codes WHERE id IN {ids}"
 
 _LOCK_CODES = f"{_FIND_CODES} ORDER BY id FOR NO KEY UPDATE"
@@ -91,14 +97,14 @@ class DatabaseScanStore:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._totals = {
-            False: connections.sql(_TOTALS.format(scope="organization_id = ?")),
-            True: connections.sql(_TOTALS.format(scope="organization_id = ? AND code_id = ?")),
+            False: connections.sql(_TOTALS.format(scope=_ALL_CODES)),
+            True: connections.sql(_TOTALS.format(scope=_ONE_CODE)),
         }
         self._slots = {
             (one_code, bots): connections.sql(_SLOTS.format(scope=scope, bots=condition))
             for one_code, scope in (
-                (False, "organization_id = ?"),
-                (True, "organization_id = ? AND code_id = ?"),
+                (False, _ALL_CODES),
+                (True, _ONE_CODE),
             )
             for bots, condition in (
                 (Bots.EXCLUDE, "AND NOT bot"),
@@ -197,7 +203,7 @@ class DatabaseScanStore:
 
     def _scope(self, organization_id: UUID, code_id: UUID | None) -> tuple[Any, ...]:
         key = self._connections.key
-        return (key(organization_id),) if code_id is None else (key(organization_id), key(code_id))
+        return (key(organization_id),) if code_id is None else (key(code_id), key(organization_id))
 
     def _locked_codes(self, database: Connection, wanted: set[UUID]) -> set[UUID]:
         """Those of the codes that exist, and do so until the transaction ends.

@@ -179,6 +179,15 @@ def test_bots_previews_and_prefetches_are_kept_apart(
     assert (stats["scans"], stats["bots"]) == (0, 1)
 
 
+def test_a_prefetch_does_not_use_up_the_uniqueness_of_the_visit_that_follows(
+    anonymous: Api, owner: Api, acme: Tenant
+) -> None:
+    anonymous.get("/r/acme-menu", headers={**BROWSER, "Sec-Purpose": "prefetch"})
+    anonymous.get("/r/acme-menu", headers=BROWSER)
+    stats = owner.get(f"{acme.code_url}/stats").json
+    assert (stats["scans"], stats["unique"], stats["bots"]) == (1, 1, 1)
+
+
 def test_a_scan_by_hand_with_curl_counts() -> None:
     assert not is_bot("curl/7.88.1")
     assert not is_bot(PHONE)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from peewee import sqlite3
 
-from core.api import ConfigurationError, PluginContext, Scan, StorageUnavailable
+from core.api import Bots, ConfigurationError, PluginContext, Scan, StorageUnavailable
 from plugins.storage import sqlite as plugin
 from plugins.storage.sqlite import SqlitePlugin, SqliteSettings, has_wal_reset_bug
 from tests.contract.test_scan_stores import NOON, add_code, add_organization
@@ -292,3 +292,14 @@ def test_two_databases_live_in_one_process(sqlite: Backend, tmp_path: Path) -> N
     assert sqlite.storage.organizations.all() == [organization]
     assert other.scans.totals(organization.id, None).scans == 0
     other.storage.close()
+
+
+def test_the_timeline_of_a_code_reads_that_codes_scans_alone(sqlite: Backend) -> None:
+    statements: Any = sqlite.scans._slots  # type: ignore[attr-defined]
+
+    with sqlite.storage._connections.connection() as database:  # type: ignore[attr-defined]
+        plan = database.execute_sql(
+            f"EXPLAIN QUERY PLAN {statements[True, Bots.EXCLUDE]}", ("code", "organization", 1, 2)
+        ).fetchall()
+
+    assert any("USING INDEX scan_code_id_at (code_id=? AND at>?" in row[3] for row in plan)
