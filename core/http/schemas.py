@@ -60,15 +60,7 @@ class ApiKeyView(Struct, frozen=True):
     @classmethod
     def of(cls, key: ApiKey) -> ApiKeyView:
         """The document of a key."""
-        return cls(
-            key.id,
-            key.name,
-            key.role,
-            key.prefix,
-            key.created_at,
-            key.expires_at,
-            key.last_used_at,
-        )
+        return cls(**{name: getattr(key, name) for name in cls.__struct_fields__})
 
 
 class NewApiKeyView(Struct, frozen=True):
@@ -135,24 +127,8 @@ class CodeView(Struct, frozen=True):
     @classmethod
     def of(cls, code: Code, codes: CodeService) -> CodeView:
         """The document of a code."""
-        return cls(
-            id=code.id,
-            slug=code.slug,
-            short_url=codes.short_url(code),
-            destination=code.destination,
-            title=code.title,
-            tags=code.tags,
-            active=code.active,
-            valid_from=code.valid_from,
-            valid_until=code.valid_until,
-            max_scans=code.max_scans,
-            forward_query=code.forward_query,
-            style=code.style,
-            revision=code.revision,
-            created_at=code.created_at,
-            updated_at=code.updated_at,
-            scans_total=code.scans_total,
-        )
+        own = {name: getattr(code, name) for name in cls.__struct_fields__ if name != "short_url"}
+        return cls(short_url=codes.short_url(code), **own)
 
 
 class CodeList(Struct, frozen=True):

@@ -77,15 +77,17 @@ class MemoryCache:
         """Keep `value` for `ttl` seconds; the least recently used entries make room for it."""
         digest = _digest(key)
         entry = _EXPIRY.pack(self._clock() + ttl) + value
+        cost = _cost(entry)
         with self._lock:
             self._remove(digest)
-            if _cost(entry) > self._max_bytes or ttl <= 0:
+            if cost > self._max_bytes or ttl <= 0:
                 return
-            self._entries[digest] = entry
-            self._size += _cost(entry)
-            while self._size > self._max_bytes:
+            # Room is made first, so that the bound holds at every moment.
+            while self._size + cost > self._max_bytes:
                 _, oldest = self._entries.popitem(last=False)
                 self._size -= _cost(oldest)
+            self._entries[digest] = entry
+            self._size += cost
 
     def delete(self, key: str) -> None:
         """Forget the value, if there is one."""

@@ -71,6 +71,7 @@ def test_a_visitor_is_known_again_by_address_and_agent_under_one_salt() -> None:
 @PROFILE
 @given(salt=st.binary(max_size=100), address=st.text(max_size=50), agent=st.text(max_size=50))
 @example(salt=b"", address="\ud800", agent="\udfff")
+@example(salt=bytes(65), address="192.0.2.1", agent="Safari")
 def test_a_visitor_s_hash_never_fails_and_never_holds_what_it_was_made_of(
     salt: bytes, address: str, agent: str
 ) -> None:
