@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import blake2b
 
-from core.domain.images import ImageOptions, Picture, lay_out
+from core.domain.images import ErrorCorrection, ImageOptions, Picture, lay_out
 from core.errors import FieldProblem, InvalidFields
 from core.ports import Cache, Encoder, Renderer
 from core.settings import CacheSettings, ImagesSettings
@@ -45,12 +45,16 @@ class ImageService:
             raise InvalidFields(problems)
 
     def check_content(self, content: str) -> None:
-        """Raise InvalidFields for content that no symbol can hold."""
+        """Raise InvalidFields for content that no symbol can hold, at whatever level."""
         size = len(content.encode())
         if size > self._settings.max_content:
             raise InvalidFields.of(
                 "content", f"{size} bytes are too many; at most {self._settings.max_content}"
             )
+        try:
+            self._encoder.encode(content, ErrorCorrection.L)
+        except ValueError as error:
+            raise InvalidFields.of("content", str(error)) from error
 
     def entity_tag(self, content: str, options: ImageOptions) -> str:
         """The strong entity tag (RFC 9110, 8.8.3), quotes included, from the inputs alone."""

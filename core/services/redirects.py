@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from urllib.parse import quote
 
 from core.domain.codes import Code, State, is_slug, location, state, with_query
 from core.errors import Gone, NotFound
 from core.ports import Storage
 
 _log = logging.getLogger(__name__)
-
-_QUERY_SAFE = "!$&'()*+,;=:@/?%-._~[]"
 
 
 class Redirects:
@@ -26,8 +23,8 @@ class Redirects:
     def follow(self, slug: str, query: str) -> tuple[Code, str]:
         """The code and the ASCII-only address to send the visitor to.
 
-        `query` is the scan's own query string, appended where the code says so. Raises NotFound
-        for an unknown slug, Gone for a code that must not be followed now.
+        `query` is the scan's own query string, percent-encoded, appended where the code
+        says so. Raises NotFound for an unknown slug, Gone for a code that must not be followed now.
         """
         code = self._storage.codes.by_slug(slug) if is_slug(slug) else None
         if code is None:
@@ -37,7 +34,7 @@ class Redirects:
             raise Gone(f"This code is {now_state.value}.")
         destination = code.destination
         if code.forward_query:
-            destination = with_query(destination, quote(query, safe=_QUERY_SAFE))
+            destination = with_query(destination, query)
         try:
             return code, location(destination)
         except ValueError as error:

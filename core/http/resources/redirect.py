@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from string import Template
 from typing import ClassVar
+from urllib.parse import quote
 
 import falcon
 
@@ -16,6 +17,9 @@ from core.http.request import Request
 from core.http.resources.base import AnyQuery, Queries, Resource
 from core.services import Services
 from core.settings import Settings
+
+_QUERY_SAFE = "!$&'()*+,;=:@/?%-._~[]"
+"""What may stand in a query as it is (RFC 3986, 3.4), and what is percent-encoded already."""
 
 
 class Redirect(Resource):
@@ -40,7 +44,7 @@ class Redirect(Resource):
     def _follow(self, req: Request, resp: falcon.Response, slug: str) -> Code | None:
         resp.set_header("Cache-Control", "no-store")
         try:
-            code, target = self.services.redirects.follow(slug, req.query_string)
+            code, target = self.services.redirects.follow(slug, _query(req))
         except (NotFound, Gone) as error:
             if not _is_for_people(req):
                 raise
@@ -63,6 +67,11 @@ class Redirect(Resource):
             prefetch="prefetch" in purpose.lower() or "prerender" in purpose.lower(),
             do_not_track=req.get_header("DNT") == "1" or req.get_header("Sec-GPC") == "1",
         )
+
+
+def _query(req: Request) -> str:
+    # WSGI hands raw bytes over as if they were Latin-1 (PEP 3333).
+    return quote(req.query_string.encode("latin-1", "replace"), safe=_QUERY_SAFE)
 
 
 def _is_for_people(req: Request) -> bool:
