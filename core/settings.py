@@ -204,7 +204,8 @@ def _check(settings: Settings) -> None:
         valid = None
     if not valid or parts.query or parts.fragment or parts.username is not None:
         raise ConfigurationError(
-            f"service.base_url: {(service.base_url or settings.base_url)!r} is not an address such as https://qr.example.com"
+            f"service.base_url: {(service.base_url or settings.base_url)!r} is not an address "
+            "such as https://qr.example.com"
         )
     for network in settings.http.trusted_proxies:
         try:
