@@ -113,7 +113,7 @@ def on_reload(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Open connections and files in the worker, after the fork."""
-    threads = ThreadPool(settings.accounts.hashing_threads)
+    threads = ThreadPool(settings.service.threads)
 
     def offload(function: Callable[..., T], *arguments: object) -> T:
         """Run what needs much CPU in a real thread; the other greenlets go on meanwhile."""

@@ -17,7 +17,7 @@ from core.domain.accounts import (
 from core.domain.codes import Code, CodePage, CodeQuery, CodeSort, slug_key
 from core.domain.images import QUIET_ZONE, ErrorCorrection, Layout, Symbol, lay_out
 from core.domain.periods import Interval, Window
-from core.domain.scans import SLOT, Bots, Scan, SlotCount, Totals, slot_of
+from core.domain.scans import SLOT, Bots, RecordedScan, Scan, SlotCount, Totals, slot_of
 from core.domain.validation import Secret
 from core.errors import (
     ConfigurationError,
@@ -73,6 +73,7 @@ __all__ = [
     "PluginSettings",
     "QuietzoneError",
     "RecordedAnswer",
+    "RecordedScan",
     "Renderer",
     "Role",
     "Scan",

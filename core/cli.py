@@ -17,13 +17,23 @@ from core import __version__
 from core.app import Application, create_app
 from core.domain.accounts import OrganizationDraft, Role, User, check_organization_slug
 from core.domain.validation import field_rules, read
-from core.errors import NotFound, QuietzoneError
+from core.errors import (
+    ConfigurationError,
+    Conflict,
+    InvalidFields,
+    NotFound,
+    QuietzoneError,
+    StorageUnavailable,
+)
 from core.http.resources.base import Access
 from core.http.routes import ROUTES
 from core.services import Services, sample
 from core.settings import dump
 
-_GUNICORN_CONFIG = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
+_GUNICORN_CONFIGS = (
+    Path(__file__).resolve().parent.parent / "gunicorn.conf.py",  # In a clone.
+    Path(sys.prefix) / "share" / "quietzone" / "gunicorn.conf.py",  # From a wheel.
+)
 _FIRST_EMAIL = "owner@example.com"
 _ROLES = click.Choice([role.value for role in Role])
 
@@ -34,6 +44,8 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except StorageUnavailable as error:
+            raise click.ClickException(f"{error} ({error.__cause__})") from error
         except QuietzoneError as error:
             raise click.ClickException(str(error)) from error
 
@@ -47,8 +59,16 @@ def main() -> None:
 @main.command()
 def serve() -> None:
     """Serve HTTP under gunicorn until stopped."""
-    create_app()
-    command = [sys.executable, "-m", "gunicorn", "--config", str(_GUNICORN_CONFIG)]
+    with _open(create_app()) as services:
+        try:
+            _refuse_pending(services)
+        except StorageUnavailable as error:
+            # A database that is away now may be back in a moment; gunicorn does not wait for it.
+            click.echo(f"Warning: {error}", err=True)
+    config = next((path for path in _GUNICORN_CONFIGS if path.exists()), None)
+    if config is None:
+        raise ConfigurationError(f"{_GUNICORN_CONFIGS[0]} is missing; install Quietzone anew")
+    command = [sys.executable, "-m", "gunicorn", "--config", str(config)]
     os.execv(sys.executable, command)
 
 
@@ -58,14 +78,15 @@ def init() -> None:
     app = create_app()
     with _open(app) as services:
         services.storage.migrate()
-        if services.storage.organizations.all():
+        if services.storage.organizations.all() or services.accounts.find(_FIRST_EMAIL):
             click.echo("Quietzone is set up already.")
             return
         password = secrets.token_urlsafe(12)
-        owner = services.accounts.add_user(_FIRST_EMAIL, password, "Owner")
-        organization = services.organizations.found(
-            OrganizationDraft(name="My organization", slug="main"), owner
-        )
+        with services.storage.transaction():
+            owner = services.accounts.add_user(_FIRST_EMAIL, password, "Owner")
+            organization = services.organizations.found(
+                OrganizationDraft(name="My organization", slug="main"), owner
+            )
     url = app.settings.base_url
     cookies = app.settings.data / "cookies.txt"
     json = "-H 'Content-Type: application/json'"
@@ -117,8 +138,10 @@ def check() -> None:
         if options is not None:
             _show(f"plugin.{name}", dump(options))
     _show("storage in use", dict(app.services.storage.describe()))
-    with _open(app):
-        click.echo("The configuration is sound.")
+    click.echo("The configuration is sound.")
+    pending = app.services.storage.pending_migrations()
+    if pending:
+        click.echo(f"The database lacks {', '.join(pending)}; run 'quietzone migrate'.")
 
 
 @main.command()
@@ -170,18 +193,34 @@ def user() -> None:
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 def user_add(email: str, slug: str, role: str, name: str, password_stdin: bool) -> None:
     """Create an account and make it a member; an account that exists is made a member."""
+    _check_slug(slug)
     with _open(create_app()) as services:
         found = services.storage.organizations.by_slug(slug)
         if found is None:
             raise NotFound(
                 f"there is no organization {slug!r}; create it with 'quietzone organization add'"
             )
-        account = services.storage.users.by_email(email.strip().lower())
+        account = services.accounts.find(email)
+        if account and password_stdin:
+            raise Conflict(
+                f"there is an account {account.email} already; leave out --password-stdin to make "
+                "it a member, or change its password with 'quietzone user password'"
+            )
         password = "" if account else _password(password_stdin)
         with services.storage.transaction():
             account = account or services.accounts.add_user(email, password, name)
             services.organizations.add_membership(found.id, account, Role(role))
     click.echo(f"{account.email} is {role} of {found.slug}.")
+
+
+@user.command("password")
+@click.argument("email")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def user_password(email: str, password_stdin: bool) -> None:
+    """Give an account another password; all its sessions end."""
+    with _open(create_app()) as services:
+        account = services.accounts.change_password(email, _password(password_stdin))
+    click.echo(f"{account.email} has a new password; every session has ended.")
 
 
 @main.command()
@@ -196,14 +235,15 @@ def demo(days: int, seed: int) -> None:
             owner = _sample_owner(services, email, password)
             made, codes = sample.create_organization(services, owner)
         chance = random.Random(seed)
+        click.echo(f"organization: {made.slug}\nid: {made.id}\ncodes: {len(codes)}")
+        click.echo(f"email: {email}\npassword: {password}")
         scans = list(sample.scans(codes, services.clock(), days, chance))
         with click.progressbar(length=len(scans), label="scans", file=sys.stderr) as bar:
             for start in range(0, len(scans), sample.BATCH):
                 batch = scans[start : start + sample.BATCH]
                 services.scan_store.append(batch)
                 bar.update(len(batch))
-    click.echo(f"organization: {made.slug}\nid: {made.id}\ncodes: {len(codes)}")
-    click.echo(f"scans: {len(scans)}\nemail: {email}\npassword: {password}")
+    click.echo(f"scans: {len(scans)}")
 
 
 def _sample_owner(services: Services, email: str, password: str) -> User:
@@ -214,11 +254,26 @@ def _sample_owner(services: Services, email: str, password: str) -> User:
     return services.accounts.add_user(email, password, "Sample owner")
 
 
+def _check_slug(slug: str) -> None:
+    try:
+        check_organization_slug(slug)
+    except ValueError as error:
+        raise InvalidFields.of("organization", str(error)) from error
+
+
 def _password(from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
     password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     return password
+
+
+def _refuse_pending(services: Services) -> None:
+    pending = services.storage.pending_migrations()
+    if pending:
+        raise ConfigurationError(
+            f"the database lacks {', '.join(pending)}; run 'quietzone migrate' first"
+        )
 
 
 def _show(title: str, values: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from core.domain.accounts import ApiKey, Member, Membership, Organization, Role,
 from core.domain.codes import Code, CodePage, CodeQuery
 from core.domain.images import ErrorCorrection, Layout, Symbol
 from core.domain.periods import Window
-from core.domain.scans import Bots, Scan, SlotCount, Totals
+from core.domain.scans import Bots, RecordedScan, Scan, SlotCount, Totals
 
 
 @runtime_checkable
@@ -160,6 +160,9 @@ class Sessions(Protocol):
         """Note that the session was used."""
 
     def delete(self, token_hash: bytes) -> None: ...
+
+    def delete_of_user(self, user_id: UUID) -> None:
+        """End all sign-ins of one person."""
 
     def delete_expired(self, now: datetime) -> int:
         """Remove the sessions whose `expires_at` has passed; how many there were."""
@@ -308,6 +311,14 @@ class ScanStore(Protocol):
         """The quarter hours of [start, end) that have scans, in order.
 
         `code_id` None means all codes of the organisation. `start` and `end` are whole quarters.
+        """
+
+    def latest(
+        self, code_id: UUID, before: tuple[datetime, int] | None, limit: int
+    ) -> Sequence[RecordedScan]:
+        """Up to `limit` scans of a code, newest first, ties broken by the id.
+
+        `before` is time and id of the scan after which to go on.
         """
 
     def totals(self, organization_id: UUID, code_id: UUID | None) -> Totals:

@@ -1,6 +1,7 @@
-"""The settings: read from one TOML file, checked, frozen.
+"""The settings: read from TOML files, checked, frozen.
 
-`config/default.toml` holds every setting with its default and its meaning. Any value may be a
+`config/default.toml` holds every setting with its default and its meaning; an operator's own file
+states what differs. Any value may be a
 reference instead: `{ env = "NAME" }`, `{ env = "NAME", default = ... }` or `{ file = "/path" }`.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +23,11 @@ from core.domain.validation import Secret, read_section
 from core.errors import ConfigurationError
 
 Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[int, Meta(ge=1, le=315_360_000)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
+
+# What an address may be made of (RFC 3986, 2): it is printed, and stands in headers.
+_ADDRESS = re.compile(r"[A-Za-z0-9:/.\[\]_~%-]+")
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "config" / "default.toml"
 
@@ -33,6 +39,7 @@ class Service(Struct, frozen=True):
     bind: str = "127.0.0.1:8000"
     base_url: str | None = None
     workers: Annotated[int, Meta(ge=1, le=256)] = 2
+    threads: Annotated[int, Meta(ge=1, le=64)] = 2
 
 
 class Http(Struct, frozen=True):
@@ -72,7 +79,7 @@ class CodesSettings(Struct, frozen=True):
 
     compact_links: bool = True
     slug_length: Annotated[int, Meta(ge=6, le=32)] = 8
-    schemes: tuple[str, ...] = ("http", "https")
+    schemes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("http", "https")
     max_bulk: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     max_per_page: Annotated[int, Meta(ge=1, le=1000)] = 100
 
@@ -89,13 +96,12 @@ class ImagesSettings(Struct, frozen=True):
 class AccountsSettings(Struct, frozen=True):
     """`[accounts]`: sign-in, sessions (seconds) and passwords."""
 
-    session_idle: Positive = 1_209_600
-    session_lifetime: Positive = 7_776_000
+    session_idle: Seconds = 1_209_600
+    session_lifetime: Seconds = 7_776_000
     password_min_length: Annotated[int, Meta(ge=8, le=256)] = 12
-    argon2_memory_kib: Annotated[int, Meta(ge=8192)] = 19_456
-    argon2_time_cost: Positive = 2
-    argon2_parallelism: Positive = 1
-    hashing_threads: Annotated[int, Meta(ge=1, le=64)] = 2
+    argon2_memory_kib: Annotated[int, Meta(ge=8192, le=4_194_304)] = 19_456
+    argon2_time_cost: Annotated[int, Meta(ge=1, le=100)] = 2
+    argon2_parallelism: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
 class LogSettings(Struct, frozen=True):
@@ -139,14 +145,28 @@ class Settings(Struct, frozen=True):
 
 
 def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of `path`, else of the file that QUIETZONE_CONFIG names, else the default file.
+    """The settings: those of the default file, and on top of them those of one other file.
 
-    Raises ConfigurationError, naming the setting and the way out, for anything that is wrong.
+    The other file is `path`, or else the one that QUIETZONE_CONFIG names, if it names one. Raises
+    ConfigurationError, naming the setting and the way out, for anything that is wrong.
     """
-    source = Path(path or environ.get("QUIETZONE_CONFIG") or DEFAULT_FILE)
+    tree = _read(DEFAULT_FILE)
+    source = path or environ.get("QUIETZONE_CONFIG")
+    if source:
+        # The default file's options of plugins are the plugins' own defaults, and the other file
+        # may well leave those plugins out.
+        tree.pop("plugin", None)
+        for name, section in _read(Path(source)).items():
+            below = tree.get(name, {})
+            both = isinstance(section, dict) and isinstance(below, dict)
+            tree[name] = {**below, **section} if both else section
+    return parse(tree, environ)
+
+
+def _read(source: Path) -> dict[str, Any]:
     try:
         with source.open("rb") as file:
-            tree = tomllib.load(file)
+            return tomllib.load(file)
     except OSError as error:
         raise ConfigurationError(
             f"the settings file {source} cannot be read ({error.strerror}); "
@@ -154,7 +174,6 @@ def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{source} is not TOML: {error}; correct that place") from error
-    return parse(tree, environ)
 
 
 def parse(tree: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
@@ -193,13 +212,20 @@ def _check(settings: Settings) -> None:
     host, colon, port = service.bind.rpartition(":")
     # What isdigit() takes for a digit outside ASCII ("²"), int() may refuse.
     digits = port.isascii() and port.isdigit()
-    if not colon or not host or not digits or int(port) > 65535:
+    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
+    if not colon or not _ADDRESS.fullmatch(host) or bare or not digits or int(port) > 65535:
         raise ConfigurationError(
-            f"service.bind: {service.bind!r} is not HOST:PORT; write it as 127.0.0.1:8000"
+            f"service.bind: {service.bind!r} is not HOST:PORT; write it as 127.0.0.1:8000, or as "
+            "[::1]:8000 for IPv6"
         )
     try:
         parts = urlsplit(settings.base_url)
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        valid = (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and parts.port != 0
+            and _ADDRESS.fullmatch(settings.base_url)
+        )
     except ValueError:
         valid = None
     if not valid or parts.query or parts.fragment or parts.username is not None:

@@ -190,3 +190,29 @@ def drawn_tree(text: str) -> dict[str, str]:
         branch[depth:] = [match[2]]
         tree[match[2]] = branch[depth - 1] if depth else ""
     return tree
+
+
+def test_putting_an_application_together_opens_nothing() -> None:
+    script = """
+import re
+import sys
+from core.app import create_app
+from core.settings import Settings
+create_app(Settings())  # Imports whatever is imported at the first time.
+events = []
+def watch(event, arguments):
+    if event.startswith(("socket.", "sqlite3.", "subprocess.", "os.mkdir", "os.rename", "shutil.")):
+        events.append((event, arguments))
+    elif event == "open" and not (
+        re.search(r"[.](dist|egg)-info", str(arguments[0])) or arguments[0] in sys.path
+    ):
+        events.append((event, arguments))  # Only the packages' metadata may be looked for.
+sys.addaudithook(watch)
+create_app(Settings())
+create_app(Settings())
+print(events)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"

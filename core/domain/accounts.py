@@ -102,7 +102,8 @@ class Principal(Struct, frozen=True):
 
 
 EMAIL_MAX = 254
-_EMAIL = re.compile(r"[^@\s\x00-\x20\x7f]{1,64}@[^@\s\x00-\x20\x7f.]+(\.[^@\s\x00-\x20\x7f.]+)*")
+_PART = r"[^@\s\x00-\x20\x7f\ud800-\udfff.]+"
+_EMAIL = re.compile(rf"[^@\s\x00-\x20\x7f\ud800-\udfff]{{1,64}}@{_PART}(\.{_PART})*")
 _ORGANIZATION_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
@@ -115,6 +116,14 @@ class Credentials(Struct, frozen=True):
 
     email: Annotated[str, Meta(min_length=1, max_length=EMAIL_MAX)]
     password: Secret
+
+
+class UserDraft(Struct, frozen=True):
+    """What is needed to create an account."""
+
+    email: Annotated[str, Meta(min_length=1, max_length=EMAIL_MAX)]
+    password: Secret
+    name: Annotated[str, Meta(max_length=200)] = ""
 
 
 class OrganizationDraft(Struct, frozen=True):

@@ -37,6 +37,15 @@ class Scan(Struct, frozen=True):
     bot: bool
 
 
+class RecordedScan(Struct, frozen=True):
+    """A scan as the store knows it; `id` grows in the order in which scans were stored."""
+
+    id: int
+    at: datetime
+    bot: bool
+    unique: bool
+
+
 class Bots(enum.StrEnum):
     """Whether the scans of bots belong to a number."""
 

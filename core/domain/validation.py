@@ -110,7 +110,7 @@ def collect(
             continue
         try:
             value = msgspec.convert(data[name], annotation, strict=strict, dec_hook=decode_hook)
-            _refuse_control_characters(value)
+            refuse_control_characters(value)
             value = _in_utc(value)
         except (msgspec.ValidationError, ValueError) as error:
             item, message = _explain(str(error), data[name], annotation)
@@ -146,7 +146,8 @@ def _fields(kind: type[msgspec.Struct]) -> Mapping[str, tuple[Any, bool]]:
     return {f.name: (hints[f.name], f.required) for f in msgspec.structs.fields(kind)}
 
 
-def _refuse_control_characters(value: object) -> None:
+def refuse_control_characters(value: object) -> None:
+    """Raise ValueError for text, alone or in a list, that holds what no text should hold."""
     # NUL cannot be stored by PostgreSQL, a lone surrogate cannot be encoded, and the others
     # would break headers, logs and the lines of a CSV.
     if isinstance(value, str):
@@ -157,9 +158,9 @@ def _refuse_control_characters(value: object) -> None:
                 raise ValueError("a lone surrogate is not allowed; send valid Unicode")
     elif isinstance(value, list | tuple):
         for item in value:
-            _refuse_control_characters(item)
+            refuse_control_characters(item)
     elif isinstance(value, Secret):
-        _refuse_control_characters(value.reveal())
+        refuse_control_characters(value.reveal())
 
 
 def _in_utc(value: Any) -> Any:
@@ -232,7 +233,10 @@ def _holds_secret(annotation: object) -> bool:
 
 
 def _short(value: object) -> str:
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except RecursionError:
+        return "a deeply nested value"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -23,7 +23,7 @@ def client_address(peer: str, forwarded_for: str | None, trusted: Sequence[Netwo
         return peer
     address = peer
     for hop in reversed(forwarded_for.split(",")):
-        hop = hop.strip()
+        hop = _without_port(hop.strip())
         try:
             ipaddress.ip_address(hop)
         except ValueError:
@@ -39,4 +39,13 @@ def _is_in(address: str, trusted: Sequence[Network]) -> bool:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return False
+    # A socket for both families shows an IPv4 peer as ::ffff:10.0.0.1.
+    ip = getattr(ip, "ipv4_mapped", None) or ip
     return any(ip in network for network in trusted)
+
+
+def _without_port(hop: str) -> str:
+    # Some proxies write 192.0.2.1:5678 or [2001:db8::1]:5678.
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop

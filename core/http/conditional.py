@@ -10,13 +10,10 @@ def not_modified(req: falcon.Request, entity_tag: str) -> bool:
 
     Tags are compared weakly, as RFC 9110 (13.1.2) asks: `W/` makes no difference.
     """
-    known = req.if_none_match
-    if known is None:
+    header = req.get_header("If-None-Match")
+    if header is None:
         return False
-    opaque = entity_tag.removeprefix("W/").strip('"')
-    return any(str(tag) in (opaque, "*") for tag in known)
-
-
-def put_entity_tag(resp: falcon.Response, entity_tag: str) -> None:
-    """Send `entity_tag`, which is quoted already."""
-    resp.set_header("ETag", entity_tag)
+    if header.strip() == "*":
+        return True
+    opaque = entity_tag.strip('"')
+    return any(str(tag) == opaque for tag in req.if_none_match or ())

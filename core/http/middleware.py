@@ -63,8 +63,7 @@ class Gate:
 
     def __init__(self, services: Services, base_url: str, cookie_name: str) -> None:
         self._accounts = services.accounts
-        parts = urlsplit(base_url)
-        self._origin = f"{parts.scheme}://{parts.netloc}".lower()
+        self._origin = origin(base_url)
         self._cookie = cookie_name
 
     def process_resource(
@@ -115,11 +114,11 @@ class Gate:
         if req.method in _SAFE or req.get_header("Authorization") is not None:
             return
         site = req.get_header("Sec-Fetch-Site")
-        origin = req.get_header("Origin")
+        given = req.get_header("Origin")
         if site is not None:
             allowed = site in ("same-origin", "none")
         else:
-            allowed = origin is None or origin.lower() == self._origin
+            allowed = given is None or given.lower() == self._origin
         if not allowed:
             raise Forbidden("The request comes from another site.")
 
@@ -137,3 +136,12 @@ class Gate:
         elif req.params:
             reason = "unknown; no query parameter is known here"
             raise InvalidFields([FieldProblem(name, reason) for name in req.params])
+
+
+def origin(url: str) -> str:
+    """The origin of an address as browsers write it (RFC 6454, 6.2): no default port."""
+    parts = urlsplit(url.lower())
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = "" if parts.port in (None, default) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"

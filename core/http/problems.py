@@ -48,7 +48,6 @@ def install(app: falcon.App[Request, falcon.Response]) -> None:
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(errors.QuietzoneError, _ours)
     app.add_error_handler(falcon.HTTPError, _falcons)
-    app.set_error_serializer(_serialize)
 
 
 def put(req: Request, resp: falcon.Response, problem: Problem) -> None:
@@ -58,6 +57,15 @@ def put(req: Request, resp: falcon.Response, problem: Problem) -> None:
     resp.data = _encode(problem)
     resp.content_type = MEDIA_TYPE
     resp.set_header("Cache-Control", "no-store")
+    # What was meant for the answer that did not come about.
+    for name in ("ETag", "Location", "Content-Disposition"):
+        resp.delete_header(name)
+
+
+def report_outage(resp: falcon.Response, error: errors.StorageUnavailable, request_id: str) -> None:
+    """Log why the database is away, and tell the client when to try again."""
+    resp.set_header("Retry-After", "5")
+    _log.error("storage unavailable, request %s: %s (%s)", request_id, error, error.__cause__)
 
 
 def of(error: errors.QuietzoneError, request_id: str) -> Problem:
@@ -92,9 +100,8 @@ def _ours(
     put(req, resp, problem)
     if problem.status == 401:
         resp.set_header("WWW-Authenticate", 'Bearer realm="quietzone"')
-    elif problem.status == 503:
-        resp.set_header("Retry-After", "5")
-        _log.error("storage unavailable, request %s: %s", problem.request_id, error)
+    elif isinstance(error, errors.StorageUnavailable):
+        report_outage(resp, error, problem.request_id)
     elif problem.status == 500:
         _log.error("request %s failed", problem.request_id, exc_info=error)
 
@@ -111,10 +118,6 @@ def _falcons(
 ) -> None:
     if error.headers:
         resp.set_headers(error.headers)
-    put(req, resp, _of_falcon(error, req.context.request_id))
-
-
-def _serialize(req: Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
     put(req, resp, _of_falcon(error, req.context.request_id))
 
 

@@ -83,6 +83,7 @@ ROUTES: tuple[Route, ...] = (
     Route(f"{_ORGANIZATION}/qr-business/image", images.BusinessImage, {"GET": Role.MEMBER}),
     Route(f"{_CODE}/timeline", statistics.Timeline, {"GET": Role.ANALYST}),
     Route(f"{_CODE}/stats", statistics.Stats, {"GET": Role.ANALYST}),
+    Route(f"{_CODE}/scans", statistics.Scans, {"GET": Role.ANALYST}),
     Route(f"{_ORGANIZATION}/timeline", statistics.OrganizationTimeline, {"GET": Role.ANALYST}),
     Route(f"{_ORGANIZATION}/stats", statistics.OrganizationStats, {"GET": Role.ANALYST}),
     Route("/r/{slug:segment}", redirect.Redirect, {"GET": Access.PUBLIC}),

@@ -172,6 +172,28 @@ class TimelineQuery(Struct, frozen=True):
     bots: Bots = Bots.EXCLUDE
 
 
+class ScansQuery(Struct, frozen=True):
+    """Which scans are wanted: those that precede `cursor`, which the page before named."""
+
+    per_page: Annotated[int, Meta(ge=1, le=1000)] = 50
+    cursor: str | None = None
+
+
+class ScanView(Struct, frozen=True):
+    """One scan, without anything that could tell who it was."""
+
+    at: datetime
+    bot: bool
+    unique: bool
+
+
+class ScanList(Struct, frozen=True):
+    """Scans, newest first; `next` is the cursor of the page after this one, null on the last."""
+
+    items: Sequence[ScanView]
+    next: str | None
+
+
 class StatsView(Struct, frozen=True):
     """What has been counted so far; `code` is null for all of an organisation's codes."""
 

@@ -13,8 +13,9 @@ from core.services.accounts import Accounts
 from core.services.codes import CodeService
 from core.services.images import ImageService
 from core.services.journal import Journal
+from core.services.offload import Offload, call_inline
 from core.services.organizations import OrganizationService
-from core.services.passwords import Offload, Passwords, call_inline
+from core.services.passwords import Passwords
 from core.services.redirects import Redirects
 from core.services.statistics import Statistics
 from core.settings import Settings
@@ -71,7 +72,8 @@ class Services:
 
         `offload` runs what needs tens of milliseconds of CPU.
         """
-        self.passwords.offload = offload
+        self.passwords.open(offload)
+        self.images.open(offload)
         try:
             for part in (self.storage, self.scan_store, self.cache):
                 part.open()

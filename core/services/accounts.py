@@ -18,9 +18,12 @@ from core.domain.accounts import (
     Role,
     Session,
     User,
+    UserDraft,
+    check_email,
     normalize_email,
 )
-from core.errors import FieldProblem, InvalidFields, Unauthenticated
+from core.domain.validation import field_rules, read
+from core.errors import InvalidFields, NotFound, Unauthenticated
 from core.ports import Storage
 from core.services.passwords import Passwords
 from core.settings import AccountsSettings
@@ -54,28 +57,47 @@ class Accounts:
 
     def add_user(self, email: str, password: str, name: str = "") -> User:
         """Create an account; raises InvalidFields or Conflict."""
-        problems = []
-        try:
-            email = normalize_email(email)
-        except ValueError as error:
-            problems.append(FieldProblem("email", str(error)))
+        rules = field_rules(
+            email=check_email, password=lambda secret: self._passwords.check(secret.reveal())
+        )
+        data = {"email": email, "name": name, "password": password}
+        draft = read(UserDraft, data, rules)
+        user = User(
+            id=uuid4(),
+            email=normalize_email(draft.email),
+            name=draft.name,
+            password_hash=self._passwords.hash(password),
+            created_at=self._clock(),
+        )
+        self._storage.users.add(user)
+        return user
+
+    def change_password(self, email: str, password: str) -> User:
+        """Give an account another password and end its sessions; raises NotFound, InvalidFields."""
+        user = self.find(email)
+        if user is None:
+            raise NotFound(f"there is no account {email!r}; create it with 'quietzone user add'")
         try:
             self._passwords.check(password)
         except ValueError as error:
-            problems.append(FieldProblem("password", str(error)))
-        if problems:
-            raise InvalidFields(problems)
-        user = User(uuid4(), email, name, self._passwords.hash(password), self._clock())
-        self._storage.users.add(user)
+            raise InvalidFields.of("password", str(error)) from error
+        password_hash = self._passwords.hash(password)
+        with self._storage.transaction():
+            self._storage.users.set_password_hash(user.id, password_hash)
+            self._storage.sessions.delete_of_user(user.id)
         return user
+
+    def find(self, email: str) -> User | None:
+        """The account with that address, however it is spelled."""
+        try:
+            return self._storage.users.by_email(normalize_email(email))
+        except ValueError:
+            return None
 
     def sign_in(self, credentials: Credentials) -> tuple[str, Session, User]:
         """A new session and its token; raises Unauthenticated, not telling what was wrong."""
         password = credentials.password.reveal()
-        try:
-            user = self._storage.users.by_email(normalize_email(credentials.email))
-        except ValueError:
-            user = None
+        user = self.find(credentials.email)
         if not self._passwords.matches(user.password_hash if user else None, password) or not user:
             raise Unauthenticated("The e-mail address or the password is wrong.")
         if self._passwords.is_outdated(user.password_hash):

@@ -37,8 +37,9 @@ from core.errors import (
 from core.ports import Storage
 from core.settings import CodesSettings
 
-_TRIES = 5
+_TRIES = 20
 _KEY_LIFE = timedelta(days=1)
+_MAX_PROBLEMS = 1000
 
 
 class CodeService:
@@ -84,6 +85,9 @@ class CodeService:
         problems: list[FieldProblem] = []
         seen: dict[str, int] = {}
         for number, item in enumerate(items):
+            if len(problems) > _MAX_PROBLEMS:
+                problems.append(FieldProblem("codes", f"is not checked from codes[{number}] on"))
+                break
             draft, wrong = collect(CodeDraft, item, self._draft_rules, where=f"codes[{number}].")
             problems += wrong
             if draft is None:
@@ -123,16 +127,14 @@ class CodeService:
         other drafts under the same key raise KeyReused.
         """
         if idempotency_key is None:
-            self._refuse_taken_slugs(drafts)
-            return self._add(organization_id, drafts)
+            return self._add_all(organization_id, drafts)
         digest = sha256(msgspec.json.encode(drafts)).digest()
         answers = self._storage.idempotency
         now = self._clock()
         with self._storage.transaction():
             answers.delete_before(now - _KEY_LIFE)
             if answers.claim(organization_id, idempotency_key, digest, now):
-                self._refuse_taken_slugs(drafts)
-                codes = self._add(organization_id, drafts)
+                codes = self._add_all(organization_id, drafts)
                 answers.record(organization_id, idempotency_key, msgspec.json.encode(codes))
                 return codes
             recorded = answers.get(organization_id, idempotency_key)
@@ -141,6 +143,15 @@ class CodeService:
                 "This Idempotency-Key came with another body within the last day; use a new key."
             )
         return msgspec.json.decode(recorded.body, type=tuple[Code, ...])
+
+    def _add_all(self, organization_id: UUID, drafts: Sequence[CodeDraft]) -> Sequence[Code]:
+        self._refuse_taken_slugs(drafts)
+        try:
+            return self._add(organization_id, drafts)
+        except SlugTaken:
+            # Taken between the look and the insertion: look again, to name the right items.
+            self._refuse_taken_slugs(drafts)
+            raise
 
     def get(self, organization_id: UUID, code_id: UUID) -> Code:
         """The code; raises NotFound."""

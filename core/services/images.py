@@ -8,6 +8,7 @@ from hashlib import blake2b
 from core.domain.images import ErrorCorrection, ImageOptions, Picture, lay_out
 from core.errors import FieldProblem, InvalidFields
 from core.ports import Cache, Encoder, Renderer
+from core.services.offload import Offload, call_inline
 from core.settings import CacheSettings, ImagesSettings
 
 
@@ -27,6 +28,11 @@ class ImageService:
         self._cache = cache
         self._settings = settings
         self._ttl = cache_settings.image_ttl
+        self._offload: Offload = call_inline
+
+    def open(self, offload: Offload) -> None:
+        """Get ready: `offload` does the drawing from now on, some images at a time."""
+        self._offload = offload
 
     def check(self, options: ImageOptions) -> None:
         """Raise InvalidFields for a format that is not offered or a size out of bounds."""
@@ -66,7 +72,7 @@ class ImageService:
         key = f"image:{self._key(content, options)}"
         data = self._cache.get(key)
         if data is None:
-            data = self._draw(renderer, content, options)
+            data = self._offload(self._draw, renderer, content, options)
             self._cache.set(key, data, self._ttl)
         return Picture(data, renderer.media_type)
 

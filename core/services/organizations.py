@@ -40,13 +40,21 @@ class OrganizationService:
 
     def found(self, draft: OrganizationDraft, owner: User | None) -> Organization:
         """Create an organisation whose first owner is `owner`; raises Conflict for a taken slug."""
-        with self._storage.transaction():
+        for attempt in range(_SLUG_TRIES):
             slug = draft.slug or self._free_slug(draft.name)
             organization = Organization(uuid4(), draft.name, slug, self._clock())
-            self._storage.organizations.add(organization)
-            if owner is not None:
-                self.add_membership(organization.id, owner, Role.OWNER)
-        return organization
+            try:
+                with self._storage.transaction():
+                    self._storage.organizations.add(organization)
+                    if owner is not None:
+                        self.add_membership(organization.id, owner, Role.OWNER)
+            except Conflict:
+                # Somebody else may have taken the slug that was free a moment ago.
+                if draft.slug or attempt == _SLUG_TRIES - 1:
+                    raise
+            else:
+                return organization
+        raise AssertionError("the loop above returns or raises")
 
     def get(self, organization_id: UUID) -> Organization:
         """The organisation; raises NotFound."""
@@ -127,8 +135,11 @@ class OrganizationService:
             raise InvalidFields.of("expires_at", "lies in the past; the key would never work")
         return self._accounts.new_key(organization_id, draft.name, draft.role, draft.expires_at)
 
-    def delete_key(self, organization_id: UUID, key_id: UUID) -> None:
-        """End an API key at once; raises NotFound."""
+    def delete_key(self, organization_id: UUID, key_id: UUID, remover: Role) -> None:
+        """End an API key at once; raises NotFound, or Forbidden for a key with a larger role."""
+        for key in self.keys(organization_id):
+            if key.id == key_id and not remover.includes(key.role):
+                raise Forbidden(f"The role {remover} may not delete a key of the role {key.role}.")
         if not self._storage.api_keys.delete(organization_id, key_id):
             raise NotFound("There is no such API key.")
 

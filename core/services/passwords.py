@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
-
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from core.domain.validation import refuse_control_characters
+from core.services.offload import Offload, call_inline
 from core.settings import AccountsSettings
-
-T = TypeVar("T")
 
 MAX_BYTES = 1024
 """Longer passwords are refused: hashing them would only cost time."""
-
-
-class Offload(Protocol):
-    """Runs a function that needs tens of milliseconds of CPU where it holds nobody up."""
-
-    def __call__(self, function: Callable[..., T], *args: object) -> T:
-        """The function's result."""
-
-
-def call_inline(function: Callable[..., T], *args: object) -> T:
-    """The offload of a process that answers one request at a time."""
-    return function(*args)
 
 
 class Passwords:
@@ -38,11 +23,17 @@ class Passwords:
             memory_cost=settings.argon2_memory_kib,
             parallelism=settings.argon2_parallelism,
         )
-        self._decoy = self._hasher.hash("nobody's password")
+        self._decoy = ""
         self.offload: Offload = call_inline
 
+    def open(self, offload: Offload) -> None:
+        """Get ready: `offload` runs the hashing from now on."""
+        self.offload = offload
+        self._decoy = self._hasher.hash("nobody's password")
+
     def check(self, password: str) -> None:
-        """Raise ValueError for a password that is too short or too long."""
+        """Raise ValueError for a password that is too short, too long, or cannot be typed."""
+        refuse_control_characters(password)
         if len(password) < self._minimum:
             raise ValueError(f"use at least {self._minimum} characters; a phrase is easy to keep")
         if len(password.encode("utf-8", "surrogatepass")) > MAX_BYTES:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
 from msgspec import Struct
 
 from core.domain.periods import Interval
-from core.domain.scans import Bots, Totals, slot_of
+from core.domain.scans import Bots, RecordedScan, Totals, slot_of
 from core.errors import InvalidFields
 from core.ports import Period, ScanStore
 
@@ -54,7 +55,6 @@ class Statistics:
         self._store = store
         self._periods = periods
         self._clock = clock
-        self._zones = frozenset(available_timezones())
 
     def timeline(
         self, organization_id: UUID, code_id: UUID | None, period: str, timezone: str, bots: Bots
@@ -88,13 +88,25 @@ class Statistics:
             updated_at=now,
         )
 
+    def latest(
+        self, code_id: UUID, before: tuple[datetime, int] | None, limit: int
+    ) -> Sequence[RecordedScan]:
+        """The newest scans of a code, or those that precede a certain one."""
+        return self._store.latest(code_id, before, limit)
+
     def totals(self, organization_id: UUID, code_id: UUID | None) -> Totals:
         """Everything counted so far."""
         return self._store.totals(organization_id, code_id)
 
     def _zone(self, name: str) -> ZoneInfo:
-        if name not in self._zones:
+        if name not in _zones():
             raise InvalidFields.of(
                 "timezone", f"{name!r} is not an IANA time zone; write it as Europe/Berlin or UTC"
             )
         return ZoneInfo(name)
+
+
+@cache
+def _zones() -> frozenset[str]:
+    # Two names in the database are no zones of their own: what they mean depends on the machine.
+    return frozenset(available_timezones() - {"localtime", "Factory"})

@@ -300,6 +300,12 @@ class SessionRepository(_Repository):
         with self._connections.transaction() as database:
             database.execute(table.delete().where(table.token_hash == token_hash))
 
+    def delete_of_user(self, user_id: UUID) -> None:
+        """Remove all of one person."""
+        table = tables.Session
+        with self._connections.transaction() as database:
+            database.execute(table.delete().where(table.user == user_id))
+
     def delete_expired(self, now: datetime) -> int:
         """Remove those that have expired at `now`."""
         table = tables.Session

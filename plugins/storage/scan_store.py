@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from core.api import SLOT, Bots, Scan, SlotCount, Totals
+from core.api import SLOT, Bots, RecordedScan, Scan, SlotCount, Totals
 from plugins.storage import tables
 from plugins.storage.database import Connection, Connections, batches, placeholders
 from plugins.storage.tables import to_microseconds, to_moment, to_uuid
@@ -62,6 +62,11 @@ _SLOTS = (
     " FROM scans WHERE {scope} AND at >= ? AND at < ? {bots} GROUP BY slot ORDER BY slot"
 )
 
+_LATEST = (
+    "SELECT id, at, bot, is_unique FROM scans WHERE code_id = ? {following}"
+    " ORDER BY at DESC, id DESC LIMIT ?"
+)
+
 Visitor = tuple[UUID, bytes]
 """Somebody who scanned a code: the code's id and the visitor's hash."""
 
@@ -99,6 +104,10 @@ class DatabaseScanStore:
         self._totals = {
             False: connections.sql(_TOTALS.format(scope=_ALL_CODES)),
             True: connections.sql(_TOTALS.format(scope=_ONE_CODE)),
+        }
+        self._latest = {
+            following: connections.sql(_LATEST.format(following=condition))
+            for following, condition in ((False, ""), (True, "AND (at, id) < (?, ?)"))
         }
         self._slots = {
             (one_code, bots): connections.sql(_SLOTS.format(scope=scope, bots=condition))
@@ -185,6 +194,20 @@ class DatabaseScanStore:
             )
             return [
                 SlotCount(slot, scans, int(unique)) for slot, scans, unique in cursor.fetchall()
+            ]
+
+    def latest(
+        self, code_id: UUID, before: tuple[datetime, int] | None, limit: int
+    ) -> Sequence[RecordedScan]:
+        """The newest scans of a code, or those before a certain one."""
+        parameters: list[Any] = [self._connections.key(code_id)]
+        if before is not None:
+            parameters += (to_microseconds(before[0]), before[1])
+        with self._connections.connection() as database:
+            cursor = database.execute_sql(self._latest[before is not None], (*parameters, limit))
+            return [
+                RecordedScan(scan_id, to_moment(at), bool(bot), bool(unique))
+                for scan_id, at, bot, unique in cursor.fetchall()
             ]
 
     def totals(self, organization_id: UUID, code_id: UUID | None) -> Totals:

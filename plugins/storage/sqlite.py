@@ -36,6 +36,10 @@ _POLL = 0.0005
 """How often, in seconds, a waiting writer looks whether another process still writes."""
 
 
+_BUSY_TIMEOUT_MS = 50
+"""How long SQLite itself waits for a lock: in C, where no other greenlet of the process runs."""
+
+
 class SqliteSettings(PluginSettings, frozen=True, kw_only=True):
     """`[plugin.sqlite]`: `path` is `quietzone.db` in the data folder unless set."""
 
@@ -56,6 +60,35 @@ def has_wal_reset_bug(version: Version) -> bool:
     return (3, 7, 0) <= version <= (3, 51, 2)
 
 
+class _Database(PooledSqliteDatabase):  # type: ignore[misc]
+    """A pool whose transactions wait for a foreign writer without stopping the whole process."""
+
+    def __init__(self, path: str, patience: float, **options: Any) -> None:
+        self._patience = patience
+        super().__init__(path, **options)
+
+    def _connect(self) -> Any:
+        # Made here, so that nobody else may read what it will hold, in whatever folder it is.
+        try:
+            os.close(os.open(self.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise peewee.OperationalError(str(error)) from error
+        return super()._connect()
+
+    def begin(self, lock_type: str | None = None) -> None:
+        """Begin a transaction; asks again for `patience` seconds while the file is locked."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                super().begin(lock_type)
+            except peewee.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL)
+            else:
+                return
+
+
 class SqliteConnections(Connections):
     """Connections to a SQLite file, whose writers queue up before they begin."""
 
@@ -63,13 +96,21 @@ class SqliteConnections(Connections):
     driver_errors = (sqlite3.DatabaseError, sqlite3.InterfaceError)
 
     def __init__(self, path: Path, settings: SqliteSettings) -> None:
+        """Opens nothing; raises ConfigurationError for an SQLite that loses data."""
+        if settings.journal_mode == "wal" and has_wal_reset_bug(sqlite3.sqlite_version_info):
+            raise ConfigurationError(
+                f"plugin.sqlite.journal_mode: SQLite {sqlite3.sqlite_version} may lose data in "
+                "WAL mode (its WAL-reset bug); install a newer one with `pip install pysqlite3`, "
+                'or set journal_mode = "delete"'
+            )
         self._path = path
         self._lock_path = path.with_name(f"{path.name}.lock")
         self._journal_mode = settings.journal_mode
         self._patience = settings.busy_timeout_ms / 1000
         self._writer = threading.Lock()
-        database = PooledSqliteDatabase(
+        database = _Database(
             str(path),
+            patience=self._patience,
             max_connections=settings.max_connections,
             timeout=POOL_WAIT,
             check_same_thread=False,
@@ -78,7 +119,7 @@ class SqliteConnections(Connections):
             # connection has written in between, whatever the timeout is.
             lock_type="IMMEDIATE",
             pragmas=(
-                ("busy_timeout", settings.busy_timeout_ms),
+                ("busy_timeout", _BUSY_TIMEOUT_MS),
                 ("journal_mode", settings.journal_mode),
                 ("synchronous", "NORMAL" if settings.journal_mode == "wal" else "FULL"),
                 ("foreign_keys", 1),
@@ -88,21 +129,14 @@ class SqliteConnections(Connections):
         super().__init__(database)
 
     def prepare(self) -> None:
-        """Refuse an SQLite that loses data; make the folder."""
-        version = sqlite3.sqlite_version_info
-        if self._journal_mode == "wal" and has_wal_reset_bug(version):
-            raise ConfigurationError(
-                f"plugin.sqlite.journal_mode: SQLite {sqlite3.sqlite_version} may lose data in "
-                "WAL mode (its WAL-reset bug); install a newer one with `pip install pysqlite3`, "
-                'or set journal_mode = "delete"'
-            )
+        """Make the folder and the lock file."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(self._open_lock())
         except OSError as error:
             raise ConfigurationError(
-                f"plugin.sqlite.path: {self._path} cannot be used ({error.strerror}); "
-                "name a file in a folder that the service may write to"
+                f"plugin.sqlite.path: {self._path} cannot be used ({error.strerror}); name a file "
+                "in a folder that the service may write to, there or with service.data"
             ) from error
 
     def exists(self) -> bool:

@@ -364,3 +364,21 @@ def test_processes_that_ask_at_once_get_the_same_salt(backend: Backend) -> None:
 
     assert len(set(salts)) == 1
     assert backend.scans.salt(day, b"late") == salts[0]
+
+
+def test_the_latest_come_first_and_pages_join_without_gap_or_repetition(
+    scans: ScanStore, backend: Backend, code: Code
+) -> None:
+    other = add_code(backend, code.organization_id)
+    moments = [NOON + timedelta(seconds=n // 3) for n in range(10)]
+    scans.append([scan(code, at, bytes([n]), bot=n == 9) for n, at in enumerate(moments)])
+    scans.append([scan(other, NOON + DAY)])
+
+    seen = list(scans.latest(code.id, None, 4))
+    for _ in range(2):
+        seen += scans.latest(code.id, (seen[-1].at, seen[-1].id), 4)
+
+    assert [one.at for one in seen] == sorted(moments, reverse=True)
+    assert len({one.id for one in seen}) == 10
+    assert [one.bot for one in seen] == [True] + [False] * 9
+    assert scans.latest(code.id, (seen[-1].at, seen[-1].id), 4) == []

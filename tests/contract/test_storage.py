@@ -1008,3 +1008,17 @@ def test_a_description_tells_versions_and_no_secret(backend: Backend) -> None:
     assert description["driver"]
     assert any(text[0].isdigit() for text in description.values())
     assert all(isinstance(text, str) for text in description.values())
+
+
+def test_the_sessions_of_one_person_end_together(storage: Storage) -> None:
+    users = [User(uuid4(), f"{n}@example.com", "", "hash", NOW) for n in range(2)]
+    for user in users:
+        storage.users.add(user)
+        for n in range(2):
+            token = user.id.bytes + bytes([n])
+            storage.sessions.add(Session(token, user.id, NOW, NOW, NOW + timedelta(days=1)))
+
+    storage.sessions.delete_of_user(users[0].id)
+
+    left = [storage.sessions.get(user.id.bytes + bytes([n])) for user in users for n in range(2)]
+    assert [found is not None for found in left] == [False, False, True, True]

@@ -128,8 +128,11 @@ def _tenant(app: Application, slug: str) -> Tenant:
         services.organizations.add_membership(organization.id, user, role)
         token, _, _ = services.accounts.sign_in(Credentials(email, Secret(PASSWORD)))
         users[role], cookies[role] = user.id, f"quietzone={token}"
-        keys[role], key = services.accounts.new_key(organization.id, role.value, role, None)
-    return Tenant(organization.id, slug, code, users, cookies, keys, key.id)
+        keys[role], _ = services.accounts.new_key(organization.id, role.value, role, None)
+    key_id = next(
+        key.id for key in services.organizations.keys(organization.id) if key.role is Role.MEMBER
+    )
+    return Tenant(organization.id, slug, code, users, cookies, keys, key_id)
 
 
 @pytest.fixture

@@ -209,3 +209,33 @@ def test_options_tells_the_methods_and_nothing_else(anonymous: Api, acme: Tenant
     answer = anonymous("OPTIONS", acme.url)
     assert answer.status_code == 200
     assert "PATCH" in answer.headers["Allow"]
+
+
+def test_a_compressed_body_is_415(editor: Api, acme: Tenant) -> None:
+    headers = {**JSON, "Content-Encoding": "gzip"}
+    assert_problem(editor("POST", f"{acme.url}/qr-codes", body=b"{}", headers=headers), 415)
+
+
+def test_an_error_carries_no_header_of_the_answer_that_failed(owner: Api, acme: Tenant) -> None:
+    owner.put(f"{acme.url}/qr-business", {"content": "x" * 1000})
+    answer = owner.get(f"{acme.url}/qr-business/image", params={"size": 100, "download": "1"})
+    assert_problem(answer, 422)
+    assert "ETag" not in answer.headers
+    assert "Content-Disposition" not in answer.headers
+
+
+@pytest.mark.parametrize("depth", [400, 960, 968, 970, 972, 975, 990, 2000])
+def test_deeply_nested_json_is_refused_at_any_depth(anonymous: Api, depth: int) -> None:
+    for opened, closed in (('{"a":', "}"), ("[", "]")):
+        nested = opened * depth + "1" + closed * depth
+        body = f'{{"password": "x", "email": {nested}}}'.encode()
+        answer = anonymous("POST", "/api/session", body=body, headers=JSON)
+        assert answer.status_code in (400, 422), answer.text
+
+
+def test_an_answer_to_bad_codes_stays_in_proportion(editor: Api, acme: Tenant) -> None:
+    item = {f"unknown{n}": 1 for n in range(100)}
+    answer = editor.post(f"{acme.url}/qr-codes/bulk", {"codes": [item] * 500})
+    assert answer.status_code == 422
+    assert 1000 < len(answer.json["errors"]) < 1300
+    assert answer.json["errors"][-1]["field"] == "codes"

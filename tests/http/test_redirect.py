@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from core.app import Application
+from core.errors import StorageUnavailable
+from core.http.client import client_address, networks
 from core.services.journal import is_bot
 from tests.http.conftest import Api, Clock, Tenant
 
@@ -213,3 +215,45 @@ def test_do_not_track_is_counted_without_a_visitor(
         anonymous.get("/r/acme-menu", headers={**BROWSER, **header})
     stats = owner.get(f"{acme.code_url}/stats").json
     assert (stats["scans"], stats["unique"]) == (6, 1)
+
+
+@pytest.mark.parametrize("headers", [BROWSER, {"User-Agent": PHONE}])
+def test_a_scan_that_cannot_be_recorded_is_not_sent_on(
+    app: Application,
+    anonymous: Api,
+    monkeypatch: pytest.MonkeyPatch,
+    headers: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def away(*_: object) -> None:
+        raise StorageUnavailable("the disk is full")
+
+    monkeypatch.setattr(app.services.journal, "record", away)
+    answer = anonymous.get("/r/acme-menu", headers=headers)
+    assert answer.status_code == 503
+    assert "Location" not in answer.headers
+    assert answer.headers["Retry-After"] == "5"
+    assert ("<h1>" in answer.text) is ("Accept" in headers)
+    assert "the disk is full" in caplog.text
+    assert "the disk is full" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("peer", "header", "client"),
+    [
+        ("192.0.2.1", "203.0.113.9", "192.0.2.1"),
+        ("10.0.0.1", None, "10.0.0.1"),
+        ("10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("10.0.0.1", "1.1.1.1, 203.0.113.9, 10.0.0.7", "203.0.113.9"),
+        ("::ffff:10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("10.0.0.1", "203.0.113.9:5678", "203.0.113.9"),
+        ("10.0.0.1", "[2001:db8::1]:443", "2001:db8::1"),
+        ("10.0.0.1", "2001:db8::1", "2001:db8::1"),
+        ("10.0.0.1", "unknown", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.2, 10.0.0.3", "10.0.0.2"),
+    ],
+)
+def test_the_client_is_the_last_address_that_is_no_trusted_proxy(
+    peer: str, header: str | None, client: str
+) -> None:
+    assert client_address(peer, header, networks(["10.0.0.0/8"])) == client

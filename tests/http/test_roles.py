@@ -69,6 +69,7 @@ CALLS = [
     Call("GET", ORG + "/qr-business/image", Role.MEMBER, 200),
     Call("GET", CODE + "/timeline", Role.ANALYST, 200),
     Call("GET", CODE + "/stats", Role.ANALYST, 200),
+    Call("GET", CODE + "/scans", Role.ANALYST, 200),
     Call("GET", ORG + "/timeline", Role.ANALYST, 200),
     Call("GET", ORG + "/stats", Role.ANALYST, 200),
 ]

@@ -9,6 +9,7 @@ from falcon.testing import TestClient
 
 from core.app import Application, create_app
 from core.domain.accounts import Role
+from core.http.middleware import origin
 from tests.http.conftest import PASSWORD, Api, Clock, Tenant, settings_in
 
 SIGN_IN = {"email": "owner@acme.example", "password": PASSWORD}
@@ -230,3 +231,16 @@ def test_two_apps_in_one_process_do_not_share_sessions(
     assert client.simulate_get("/api/session").status_code == 401
     other.services.close()
     assert owner.get("/api/session").status_code == 200
+
+
+def test_an_admin_cannot_delete_the_key_of_an_owner(app: Application, acme: Tenant) -> None:
+    admin = Api(app, {"Cookie": acme.cookies[Role.ADMIN]})
+    keys = {key["role"]: key["id"] for key in admin.get(f"{acme.url}/api-keys").json["items"]}
+    assert admin.delete(f"{acme.url}/api-keys/{keys['owner']}").status_code == 403
+    assert admin.delete(f"{acme.url}/api-keys/{keys['admin']}").status_code == 204
+
+
+def test_the_default_port_makes_no_other_origin() -> None:
+    assert origin("https://QR.example:443/path") == "https://qr.example"
+    assert origin("http://qr.example:443") == "http://qr.example:443"
+    assert origin("http://[::1]:8000") == "http://[::1]:8000"

@@ -149,3 +149,29 @@ def test_an_unknown_period_or_zone_is_refused_naming_what_there_is(
     assert answer.json["errors"][0]["field"] == field
     if value == "8d":
         assert "7d, 30d, 90d, 1y" in answer.json["errors"][0]["message"]
+
+
+def test_scans_come_newest_first_page_by_page(app: Application, analyst: Api, acme: Tenant) -> None:
+    record(app, acme, *(f"2026-05-06T08:00:0{second}Z" for second in (0, 1, 2, 2, 2)))
+    record(app, acme, "2026-05-06T09:00:00Z", bot=True)
+    url, seen, query = f"{acme.code_url}/scans", [], {"per_page": 2}
+    for _ in range(3):
+        page = analyst.get(url, params=query).json
+        seen += page["items"]
+        query = {"per_page": 2, "cursor": page["next"]}
+    assert page["next"] is None
+    assert [scan["at"][14:19] for scan in seen] == ["00:00", "00:02", "00:02", "00:02", "00:01",
+                                                    "00:00"]  # fmt: skip
+    assert seen[0] == {"at": "2026-05-06T09:00:00Z", "bot": True, "unique": False}
+    assert sum(scan["unique"] for scan in seen) == 5
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["cursor=", "cursor=x", "cursor=1-", "cursor=-1-1", "cursor=99999999999999999999-1",
+     "per_page=0", "per_page=1001", "page=2"],
+)  # fmt: skip
+def test_a_bad_cursor_is_refused(analyst: Api, acme: Tenant, query: str) -> None:
+    answer = analyst.get(f"{acme.code_url}/scans", query_string=query)
+    assert answer.status_code == 422
+    assert answer.json["errors"][0]["field"] == query.partition("=")[0]

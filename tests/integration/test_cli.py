@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from core.app import create_app
+from core.domain.accounts import Credentials
+from core.domain.validation import Secret
 from core.http.routes import ROUTES
+from core.settings import load
 from tests.integration.service import QUIETZONE, ROOT
 
 
@@ -176,3 +180,60 @@ def test_demo_makes_an_organization_with_months_of_scans(quietzone: Shell) -> No
     again = quietzone("demo")
     assert again.returncode == 1
     assert "exists already" in again.stderr
+
+
+def test_init_can_be_run_again_when_the_first_organization_is_gone(quietzone: Shell) -> None:
+    assert quietzone("init").returncode == 0
+    app = create_app(load(environ={"QUIETZONE_DATA": quietzone.environ["QUIETZONE_DATA"]}))
+    app.services.open()
+    (only,) = app.services.storage.organizations.all()
+    app.services.organizations.delete(only.id)
+    app.services.close()
+    again = quietzone("init")
+    assert again.returncode == 0, again.stderr
+    assert "set up already" in again.stdout
+
+
+def test_a_password_is_changed_and_never_ignored(quietzone: Shell) -> None:
+    quietzone("init")
+    given = ("owner@example.com", "--password-stdin")
+    changed = quietzone("user", "password", *given, stdin="another long phrase\n")
+    assert changed.returncode == 0, changed.stderr
+    assert quietzone("user", "password", *given, stdin="short\n").returncode == 1
+    nobody = quietzone(
+        "user", "password", "x@y.example", "--password-stdin", stdin="a phrase long enough\n"
+    )
+    assert "no account" in nobody.stderr
+    quietzone("organization", "add", "Two")
+    ignored = quietzone(
+        "user", "add", *given, "--organization", "two", "--role", "member", stdin="a third phrase\n"
+    )
+    assert ignored.returncode == 1
+    assert "quietzone user password" in ignored.stderr
+    app = create_app(load(environ={"QUIETZONE_DATA": quietzone.environ["QUIETZONE_DATA"]}))
+    app.services.open()
+    app.services.accounts.sign_in(Credentials("owner@example.com", Secret("another long phrase")))
+    app.services.close()
+
+
+def test_serve_refuses_a_database_that_was_never_migrated(quietzone: Shell) -> None:
+    done = quietzone("serve")
+    assert done.returncode == 1
+    assert "quietzone migrate" in done.stderr
+
+
+def test_serve_refuses_a_data_folder_that_cannot_be_used_in_one_line(quietzone: Shell) -> None:
+    done = quietzone("serve", QUIETZONE_DATA="/dev/null/x")
+    assert done.returncode == 1
+    assert "service.data" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_settings_file_states_only_what_differs(quietzone: Shell) -> None:
+    config = quietzone.config("[codes]\nslug_length = 10\n")
+    done = quietzone("check", QUIETZONE_CONFIG=config, QUIETZONE_BIND="127.0.0.1:1234")
+    assert "slug_length = 10" in done.stdout
+    assert "bind = '127.0.0.1:1234'" in done.stdout
+    assert repr(quietzone.environ["QUIETZONE_DATA"]) in done.stdout
+    assert "run 'quietzone migrate'" in done.stdout
+    assert not (quietzone.folder / "data").exists()

@@ -86,6 +86,20 @@ def test_a_stop_lets_a_request_in_flight_finish(service: Service) -> None:
     assert service.process.wait(30) == 0
 
 
+@pytest.mark.parametrize("body", [b"zz\r\n{}", b"-2\r\n{}", b"2\r\n{}xx\r\n", b"5\r\n{}"])
+def test_a_body_that_is_framed_wrongly_is_the_clients_fault(service: Service, body: bytes) -> None:
+    head = (
+        b"POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+    )
+    with socket.create_connection(service.address, timeout=30) as connection:
+        connection.sendall(head + body)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 "), answer[:200]
+    assert "Traceback" not in service.log
+
+
 def test_slow_clients_do_not_stop_the_others(service: Service) -> None:
     slow = []
     for _ in range(40):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,8 @@ def test_connections_are_set_as_asked(tmp_path: Path, mode: str, synchronous: in
 
     assert pragma(backend, "journal_mode") == mode
     assert pragma(backend, "synchronous") == synchronous
-    assert pragma(backend, "busy_timeout") == 1234
+    # What waits longer waits where other greenlets can run meanwhile.
+    assert pragma(backend, "busy_timeout") == 50
     assert pragma(backend, "foreign_keys") == 1
     assert backend.storage.describe()["journal_mode"] == mode
     backend.storage.close()
@@ -303,3 +305,36 @@ def test_the_timeline_of_a_code_reads_that_codes_scans_alone(sqlite: Backend) ->
         ).fetchall()
 
     assert any("USING INDEX scan_code_id_at (code_id=? AND at>?" in row[3] for row in plan)
+
+
+def test_nobody_else_may_read_the_database(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o755)
+    backend = open_backend(tmp_path)
+    backend.storage.migrate()
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "data").iterdir()}
+    backend.storage.close()
+
+    assert modes == {0o600}
+
+
+def test_a_writer_outwaits_a_foreign_lock_while_other_threads_go_on(tmp_path: Path) -> None:
+    backend = open_backend(tmp_path, busy_timeout_ms=30_000)
+    backend.storage.migrate()
+    foreign = sqlite3.connect(tmp_path / "data" / "quietzone.db", isolation_level=None)
+    foreign.execute("BEGIN IMMEDIATE")
+    done = threading.Event()
+
+    def write() -> None:
+        with backend.storage.transaction():
+            done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    backend.storage.ping()
+    assert not done.is_set()
+    foreign.execute("ROLLBACK")
+    foreign.close()
+    writer.join(30)
+
+    assert done.is_set()
+    backend.storage.close()

@@ -523,7 +523,7 @@ def test_one_name_may_serve_two_kinds(offer):
             "qz_scan_stores",
             "scan store",
             "ScanStore",
-            "open, close, append, salt, slots, totals",
+            "open, close, append, salt, slots, latest, totals",
         ),
         (
             "qz_storages",

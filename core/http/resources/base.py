@@ -68,12 +68,21 @@ def read_json(req: Request, limit: int) -> object:
         raise falcon.HTTPUnsupportedMediaType(
             description="Send the body as application/json.", headers={"Accept": "application/json"}
         )
+    if req.get_header("Content-Encoding") not in (None, "identity"):
+        raise falcon.HTTPUnsupportedMediaType(
+            description="Send the body without a Content-Encoding.",
+            headers={"Accept-Encoding": "identity"},
+        )
     length = req.content_length
     if length is not None and length > limit:
         raise _too_large(limit)
     # A chunked body has no length; gunicorn ends its stream where the body ends.
     stream = req.stream if length is None else req.bounded_stream
-    raw = stream.read(limit + 1)
+    try:
+        raw = stream.read(limit + 1)
+    except Exception as error:
+        # The server's stream tells a broken chunk, or a client that left, by errors of its own.
+        raise falcon.HTTPBadRequest(description="The body broke off, or is not framed.") from error
     if len(raw) > limit:
         raise _too_large(limit)
     if not raw:

@@ -120,5 +120,5 @@ class ApiKey(Resource):
 
     def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID, key_id: UUID) -> None:
         """End the key at once."""
-        self.services.organizations.delete_key(org_id, key_id)
+        self.services.organizations.delete_key(org_id, key_id, req.context.role)
         resp.status = 204

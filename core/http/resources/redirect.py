@@ -11,7 +11,8 @@ import falcon
 
 from core.domain.codes import Code
 from core.domain.scans import Visit
-from core.errors import Gone, NotFound
+from core.errors import Gone, NotFound, StorageUnavailable
+from core.http import problems
 from core.http.client import client_address, networks
 from core.http.request import Request
 from core.http.resources.base import AnyQuery, Queries, Resource
@@ -33,26 +34,25 @@ class Redirect(Resource):
 
     def on_get(self, req: Request, resp: falcon.Response, slug: str) -> None:
         """Send the visitor on, and count the scan before he is told where to."""
-        code = self._follow(req, resp, slug)
-        if code is not None:
-            self.services.journal.record(self._visit(req, code))
+        self._answer(req, resp, slug, count=True)
 
     def on_head(self, req: Request, resp: falcon.Response, slug: str) -> None:
         """Tell where the code leads, without counting."""
-        self._follow(req, resp, slug)
+        self._answer(req, resp, slug, count=False)
 
-    def _follow(self, req: Request, resp: falcon.Response, slug: str) -> Code | None:
+    def _answer(self, req: Request, resp: falcon.Response, slug: str, *, count: bool) -> None:
         resp.set_header("Cache-Control", "no-store")
         try:
             code, target = self.services.redirects.follow(slug, _query(req))
-        except (NotFound, Gone) as error:
+            if count:
+                self.services.journal.record(self._visit(req, code))
+        except (NotFound, Gone, StorageUnavailable) as error:
             if not _is_for_people(req):
                 raise
-            _put_page(resp, error)
-            return None
+            _put_page(resp, error, req.context.request_id)
+            return
         resp.status = 302
         resp.set_header("Location", target)
-        return code
 
     def _visit(self, req: Request, code: Code) -> Visit:
         purpose = req.get_header("Sec-Purpose") or req.get_header("Purpose") or ""
@@ -79,21 +79,27 @@ def _is_for_people(req: Request) -> bool:
     return "text/html" in (req.get_header("Accept") or "")
 
 
-def _put_page(resp: falcon.Response, error: NotFound | Gone) -> None:
-    gone = isinstance(error, Gone)
-    resp.status = 410 if gone else 404
+def _put_page(
+    resp: falcon.Response, error: NotFound | Gone | StorageUnavailable, request_id: str
+) -> None:
+    problem = problems.of(error, request_id)
+    title, hint = _WORDS[type(error)]
+    if isinstance(error, StorageUnavailable):
+        problems.report_outage(resp, error, request_id)
+    resp.status = problem.status
     resp.content_type = "text/html; charset=utf-8"
     resp.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-    resp.text = _PAGE.substitute(
-        title="This code is not in use" if gone else "This code is unknown",
-        text=html.escape(str(error)),
-        hint=(
-            "Ask whoever gave you the code for a new one."
-            if gone
-            else "Look whether the address is complete, or scan the code again."
-        ),
-    )
+    resp.text = _PAGE.substitute(title=title, text=html.escape(problem.detail), hint=hint)
 
+
+_WORDS = {
+    NotFound: (
+        "This code is unknown",
+        "Look whether the address is complete, or scan the code again.",
+    ),
+    Gone: ("This code is not in use", "Ask whoever gave you the code for a new one."),
+    StorageUnavailable: ("This does not work right now", "The code itself is fine."),
+}
 
 _PAGE = Template("""\
 <!doctype html>

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 from uuid import UUID
 
 import falcon
 
+from core.domain.scans import RecordedScan
+from core.errors import InvalidFields
 from core.http.request import Request
 from core.http.resources.base import Queries, Resource, put_json
-from core.http.schemas import StatsView, TimelineQuery
+from core.http.schemas import ScanList, ScansQuery, ScanView, StatsView, TimelineQuery
 from core.services.statistics import Timeline as TimelineDocument
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CURSOR = re.compile(r"([0-9]{1,17})-([0-9]{1,18})")
 
 
 class _Timeline(Resource):
@@ -51,6 +58,22 @@ class OrganizationTimeline(_Timeline):
         self.answer(req, resp, org_id, None)
 
 
+class Scans(Resource):
+    """`/api/organizations/{org_id}/qr-codes/{qr_id}/scans`."""
+
+    queries: ClassVar[Queries] = {"GET": ScansQuery}
+
+    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
+        """List the scans of one code, newest first."""
+        query: ScansQuery = req.context.query
+        before = _position(query.cursor) if query.cursor is not None else None
+        self.services.codes.get(org_id, qr_id)
+        scans = self.services.statistics.latest(qr_id, before, query.per_page + 1)
+        page = scans[: query.per_page]
+        last = _cursor(page[-1]) if len(scans) > len(page) else None
+        put_json(resp, ScanList([ScanView(s.at, s.bot, s.unique) for s in page], last))
+
+
 class _Stats(Resource):
     """Answers with totals; of what, the subclasses know."""
 
@@ -86,6 +109,17 @@ class OrganizationStats(_Stats):
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Send the totals of all codes together."""
         self.answer(resp, org_id, None)
+
+
+def _cursor(scan: RecordedScan) -> str:
+    return f"{(scan.at - _EPOCH) // timedelta(microseconds=1)}-{scan.id}"
+
+
+def _position(cursor: str) -> tuple[datetime, int]:
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
+        raise InvalidFields.of("cursor", f"{cursor!r} is none; take it from `next` of a page")
+    return _EPOCH + timedelta(microseconds=int(match[1])), int(match[2])
 
 
 def _csv(timeline: TimelineDocument) -> str:
