@@ -17,7 +17,7 @@ import os  # noqa: E402
 import resource  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Callable  # noqa: E402
-from typing import Any, TypeVar  # noqa: E402
+from typing import Any, TypeVar, cast  # noqa: E402
 
 from gevent.threadpool import ThreadPool  # noqa: E402
 
@@ -117,10 +117,23 @@ def post_worker_init(worker: Any) -> None:
 
     def offload(function: Callable[..., T], *arguments: object) -> T:
         """Run what needs much CPU in a real thread; the other greenlets go on meanwhile."""
-        result: T = threads.apply(function, arguments)
-        return result
+        # NOTE: gevent prints a traceback of whatever its threads raise, and here that is often
+        # no more than a size that is too small; so it is carried over and raised in the caller.
+        result, error = threads.apply(_outcome, (function, arguments))
+        if error is not None:
+            raise error
+        return cast("T", result)
 
     worker.wsgi.services.open(offload=offload)
+
+
+def _outcome(
+    function: Callable[..., T], arguments: tuple[object, ...]
+) -> tuple[T | None, Exception | None]:
+    try:
+        return function(*arguments), None
+    except Exception as error:  # noqa: BLE001 - it is raised again by the caller.
+        return None, error
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -86,6 +86,15 @@ def test_a_stop_lets_a_request_in_flight_finish(service: Service) -> None:
     assert service.process.wait(30) == 0
 
 
+def test_a_refused_image_leaves_no_traceback_in_the_log(service: Service) -> None:
+    me = service.sign_in()
+    org = f"/api/organizations/{me('GET', '/api/session').json()['organizations'][0]['id']}"
+    me("PUT", f"{org}/qr-business", {"content": "x" * 1200})
+    assert me("GET", f"{org}/qr-business/image?size=100").status == 422
+    assert me("GET", f"{org}/qr-business/image?size=500").status == 200
+    assert "Traceback" not in service.log
+
+
 @pytest.mark.parametrize("body", [b"zz\r\n{}", b"-2\r\n{}", b"2\r\n{}xx\r\n", b"5\r\n{}"])
 def test_a_body_that_is_framed_wrongly_is_the_clients_fault(service: Service, body: bytes) -> None:
     head = (
