@@ -24,9 +24,9 @@ from core.api import (
     Totals,
     slot_of,
 )
+from tests.samples import NOON, make_code
 from tests.servers import Backend
 
-NOON = datetime(2026, 3, 29, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
@@ -47,23 +47,7 @@ def add_organization(backend: Backend) -> Organization:
 
 
 def add_code(backend: Backend, organization_id: UUID) -> Code:
-    code = Code(
-        id=uuid4(),
-        organization_id=organization_id,
-        slug=uuid4().hex,
-        destination="https://example.com",
-        title="",
-        tags=(),
-        active=True,
-        valid_from=None,
-        valid_until=None,
-        max_scans=None,
-        forward_query=False,
-        style=None,
-        revision=1,
-        created_at=NOON,
-        updated_at=NOON,
-    )
+    code = make_code(organization_id)
     backend.storage.codes.add([code])
     return code
 

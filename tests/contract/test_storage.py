@@ -33,6 +33,7 @@ from core.api import (
     User,
 )
 from plugins.storage import tables
+from tests import samples
 from tests.servers import Backend, Children
 
 NOW = datetime(2026, 3, 29, 1, 2, 3, 456789, tzinfo=UTC)
@@ -69,24 +70,8 @@ def add_member(storage: Storage, organization: Organization, email: str, role: R
 
 
 def make_code(organization: Organization, slug: str, **values: Any) -> Code:
-    code = Code(
-        id=uuid4(),
-        organization_id=organization.id,
-        slug=slug,
-        destination="https://example.com/menu",
-        title="",
-        tags=(),
-        active=True,
-        valid_from=None,
-        valid_until=None,
-        max_scans=None,
-        forward_query=False,
-        style=None,
-        revision=1,
-        created_at=NOW,
-        updated_at=NOW,
-    )
-    return replace(code, **values)
+    moments = {"created_at": NOW, "updated_at": NOW}
+    return samples.make_code(organization.id, slug=slug, **(moments | values))
 
 
 def slugs(storage: Storage, organization: Organization, **query: Any) -> list[str]:
@@ -931,6 +916,7 @@ def test_pending_migrations_are_told_without_making_anything(empty_backend: Back
 
 
 MIGRATE = """
+from tests import samples
 from tests.servers import Backend
 storage = Backend.at(*sys.argv[1:]).storage
 storage.open()

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from core.domain.codes import (
     CROCKFORD,
-    Code,
     CodeChanges,
     CodeDraft,
     DestinationPolicy,
@@ -31,28 +30,13 @@ from core.domain.codes import (
     with_query,
 )
 from core.domain.validation import collect
+from tests.samples import make_code
 from tests.unit.zones import PROFILE
 
 NOW = datetime(2026, 5, 6, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
-CODE = Code(
-    id=UUID(int=1),
-    organization_id=UUID(int=2),
-    slug="7KQ2VX9B",
-    destination="https://example.com/",
-    title="",
-    tags=(),
-    active=True,
-    valid_from=None,
-    valid_until=None,
-    max_scans=None,
-    forward_query=False,
-    style=None,
-    revision=1,
-    created_at=NOW,
-    updated_at=NOW,
-)
+CODE = make_code(UUID(int=2), slug="7KQ2VX9B")
 
 POLICY = DestinationPolicy(frozenset({"http", "https"}), "https://qr.example")
 
