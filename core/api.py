@@ -15,7 +15,17 @@ from core.domain.accounts import (
     User,
 )
 from core.domain.codes import Code, CodePage, CodeQuery, CodeSort, slug_key
-from core.domain.images import QUIET_ZONE, ErrorCorrection, Layout, Symbol, lay_out
+from core.domain.images import (
+    QUIET_ZONE,
+    Drawing,
+    ErrorCorrection,
+    Layout,
+    Symbol,
+    SymbolKind,
+    lay_out,
+)
+from core.domain.logos import Logo, LogoInfo, LogoType
+from core.domain.looks import PLAIN, TRANSPARENT, FinderShape, Look, ModuleShape, Style
 from core.domain.periods import Interval, Window
 from core.domain.scans import SLOT, Bots, RecordedScan, Scan, SlotCount, Totals, slot_of
 from core.domain.validation import Secret
@@ -33,6 +43,7 @@ from core.ports import (
     Codes,
     Encoder,
     Idempotency,
+    Logos,
     Memberships,
     Organizations,
     Period,
@@ -41,12 +52,15 @@ from core.ports import (
     ScanStore,
     Sessions,
     Storage,
+    Styles,
     Users,
 )
 
 __all__ = [
+    "PLAIN",
     "QUIET_ZONE",
     "SLOT",
+    "TRANSPARENT",
     "ApiKey",
     "ApiKeys",
     "Bots",
@@ -58,14 +72,22 @@ __all__ = [
     "Codes",
     "ConfigurationError",
     "Conflict",
+    "Drawing",
     "Encoder",
     "ErrorCorrection",
+    "FinderShape",
     "Idempotency",
     "Interval",
     "Layout",
+    "Logo",
+    "LogoInfo",
+    "LogoType",
+    "Logos",
+    "Look",
     "Member",
     "Membership",
     "Memberships",
+    "ModuleShape",
     "Organization",
     "Organizations",
     "Period",
@@ -85,7 +107,10 @@ __all__ = [
     "SlugTaken",
     "Storage",
     "StorageUnavailable",
+    "Style",
+    "Styles",
     "Symbol",
+    "SymbolKind",
     "Totals",
     "User",
     "Users",

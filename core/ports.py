@@ -18,7 +18,9 @@ from msgspec import Struct
 
 from core.domain.accounts import ApiKey, Member, Membership, Organization, Role, Session, User
 from core.domain.codes import Code, CodePage, CodeQuery
-from core.domain.images import ErrorCorrection, Layout, Symbol
+from core.domain.images import Drawing, ErrorCorrection, Symbol, SymbolKind
+from core.domain.logos import Logo, LogoInfo
+from core.domain.looks import Style
 from core.domain.periods import Window
 from core.domain.scans import Bots, RecordedScan, Scan, SlotCount, Totals
 
@@ -31,16 +33,28 @@ class Encoder(Protocol):
     def fingerprint(self) -> str:
         """Changes whenever the symbols may change: goes into every entity tag."""
 
-    def encode(self, content: str, error_correction: ErrorCorrection) -> Symbol:
-        """The smallest symbol for `content` at `error_correction` or better.
+    @property
+    def kinds(self) -> frozenset[SymbolKind]:
+        """The kinds of symbols that it makes; QR is always among them."""
 
-        Raises ValueError where no symbol can hold the content, saying how much fits.
+    def encode(
+        self,
+        content: str,
+        error_correction: ErrorCorrection,
+        kind: SymbolKind = SymbolKind.QR,
+        *,
+        boost: bool = True,
+    ) -> Symbol:
+        """The smallest symbol of one of `kinds` for `content` at `error_correction`.
+
+        With `boost` the level is raised as far as the symbol does not grow by it. Raises ValueError
+        where no symbol can hold the content, saying how much fits.
         """
 
 
 @runtime_checkable
 class Renderer(Protocol):
-    """Turns a symbol into an image in one format, named by its registry name (`png`)."""
+    """Turns a drawing into an image in one format, named by its registry name (`png`)."""
 
     @property
     def fingerprint(self) -> str:
@@ -50,8 +64,15 @@ class Renderer(Protocol):
     def media_type(self) -> str:
         """The media type of what `render` returns, as for Content-Type."""
 
-    def render(self, symbol: Symbol, layout: Layout) -> bytes:
-        """The image: `layout.size` pixels wide and high, the same bytes for the same input."""
+    @property
+    def extension(self) -> str:
+        """How the name of a file of this format ends, without the dot."""
+
+    def render(self, drawing: Drawing) -> bytes:
+        """The image: `layout.size` pixels wide and high, the same bytes for the same input.
+
+        Raises ValueError where the format cannot show the look, saying what it cannot.
+        """
 
 
 @runtime_checkable
@@ -213,6 +234,45 @@ class Codes(Protocol):
         """Remove the code with its scans; False where there was none."""
 
 
+class Styles(Protocol):
+    """The repository of style presets."""
+
+    def add(self, style: Style) -> None:
+        """Store it. Raises Conflict where the organisation has one of this name already.
+
+        Names are compared without regard to case. A default one takes the place of the default
+        before it.
+        """
+
+    def get(self, organization_id: UUID, style_id: UUID) -> Style | None: ...
+
+    def default(self, organization_id: UUID) -> Style | None:
+        """The organisation's default style, if it has one."""
+
+    def of_organization(self, organization_id: UUID) -> Sequence[Style]:
+        """The organisation's styles, by name."""
+
+    def update(self, style: Style) -> bool:
+        """Store it, as `add` does; False where there is no such style."""
+
+    def delete(self, organization_id: UUID, style_id: UUID) -> bool:
+        """Remove the style; False where there was none. Raises Conflict where codes have it."""
+
+
+class Logos(Protocol):
+    """The repository of logos."""
+
+    def add(self, logo: Logo) -> None: ...
+
+    def get(self, organization_id: UUID, logo_id: UUID) -> Logo | None: ...
+
+    def of_organization(self, organization_id: UUID) -> Sequence[LogoInfo]:
+        """The organisation's logos, by name."""
+
+    def delete(self, organization_id: UUID, logo_id: UUID) -> bool:
+        """Remove the logo; False where there was none. Raises Conflict where styles have it."""
+
+
 class RecordedAnswer(Struct, frozen=True):
     """An answer that is kept for its Idempotency-Key: the request's digest and the body sent."""
 
@@ -253,6 +313,10 @@ class Storage(Protocol):
     def api_keys(self) -> ApiKeys: ...
     @property
     def codes(self) -> Codes: ...
+    @property
+    def styles(self) -> Styles: ...
+    @property
+    def logos(self) -> Logos: ...
     @property
     def idempotency(self) -> Idempotency: ...
 

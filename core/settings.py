@@ -81,16 +81,26 @@ class CodesSettings(Struct, frozen=True):
     slug_length: Annotated[int, Meta(ge=6, le=32)] = 8
     schemes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("http", "https")
     max_bulk: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    max_archive: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    max_labels: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     max_per_page: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
 class ImagesSettings(Struct, frozen=True):
-    """`[images]`: which encoder draws, and the sizes that may be asked for (pixels)."""
+    """`[images]`: which encoder draws, the sizes (pixels) and looks that may be asked for."""
 
     encoder: str = "segno"
+    boost_error_correction: bool = True
     min_size: Positive = 100
     max_size: Annotated[int, Meta(ge=1, le=20_000)] = 2000
     max_content: Annotated[int, Meta(ge=1, le=7089)] = 2953
+    ad_hoc_styles: bool = True
+    min_contrast: Annotated[float, Meta(ge=1, le=21)] = 3.0
+    max_styles: Annotated[int, Meta(ge=0, le=10_000)] = 100
+    max_logos: Annotated[int, Meta(ge=0, le=10_000)] = 100
+    max_logo_bytes: Annotated[int, Meta(ge=1, le=10_485_760)] = 262_144
+    max_logo_pixels: Annotated[int, Meta(ge=1, le=100_000_000)] = 4_000_000
+    signing_keys: tuple[Secret, ...] = ()
 
 
 class AccountsSettings(Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import blake2b
 
-from core.domain.images import ErrorCorrection, ImageOptions, Picture, lay_out
+from core.domain.images import Drawing, ErrorCorrection, ImageOptions, Picture, lay_out
 from core.errors import FieldProblem, InvalidFields
 from core.ports import Cache, Encoder, Renderer
 from core.services.offload import Offload, call_inline
@@ -85,7 +85,7 @@ class ImageService:
             layout = lay_out(symbol, options.size, options.margin)
         except ValueError as error:
             raise InvalidFields.of("size", str(error)) from error
-        return renderer.render(symbol, layout)
+        return renderer.render(Drawing(symbol, layout))
 
     def _key(self, content: str, options: ImageOptions) -> str:
         # `download` changes a header, not the image, and so has no part in this.

@@ -9,7 +9,7 @@ from importlib.metadata import version
 import segno
 from msgspec import Struct
 
-from core.api import Encoder, ErrorCorrection, Symbol, hookimpl
+from core.api import Encoder, ErrorCorrection, Symbol, SymbolKind, hookimpl
 
 REVISION = 1
 """Grows whenever the code below comes to make other symbols of the same content."""
@@ -43,10 +43,19 @@ UTF_8 = Mode("byte", "bytes in UTF-8", _levels(2952, 2330, 1662, 1272), encoding
 class SegnoEncoder:
     """Makes QR codes (never Micro QR, which phones do not read) with segno."""
 
+    kinds = frozenset({SymbolKind.QR})
+
     def __init__(self) -> None:
         self.fingerprint = f"segno-{version('segno')}-{REVISION}"
 
-    def encode(self, content: str, error_correction: ErrorCorrection) -> Symbol:
+    def encode(
+        self,
+        content: str,
+        error_correction: ErrorCorrection,
+        kind: SymbolKind = SymbolKind.QR,
+        *,
+        boost: bool = True,
+    ) -> Symbol:
         """The smallest symbol for `content`; its level is raised where that costs no version.
 
         Raises ValueError for empty content, for a lone surrogate, and for content that is too long,
@@ -74,7 +83,7 @@ class SegnoEncoder:
             encoding=mode.encoding,
             eci=mode.encoding is not None,
             micro=False,
-            boost_error=True,
+            boost_error=boost,
         )
         return Symbol(
             version=int(code.version),

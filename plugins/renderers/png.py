@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 
-from core.api import Layout, Renderer, Symbol, hookimpl
+from core.api import Drawing, Layout, Renderer, Symbol, hookimpl
 
 REVISION = 1
 """Grows whenever the code below comes to write other bytes for the same symbol and layout."""
@@ -25,12 +25,14 @@ class PngRenderer:
     """Writes PNG files (ISO/IEC 15948); the same input gives the same bytes with the same zlib."""
 
     media_type = "image/png"
+    extension = "png"
 
     def __init__(self) -> None:
         self.fingerprint = f"png-{REVISION}-zlib-{zlib.ZLIB_RUNTIME_VERSION}"
 
-    def render(self, symbol: Symbol, layout: Layout) -> bytes:
+    def render(self, drawing: Drawing) -> bytes:
         """The image; palette index 0 is white, 1 is black."""
+        symbol, layout = drawing.symbol, drawing.layout
         header = struct.pack(
             ">IIBBBBB", layout.size, layout.size, _BITS_PER_PIXEL, _PALETTE_COLOUR, 0, 0, 0
         )
@@ -53,17 +55,17 @@ def _rows(symbol: Symbol, layout: Layout) -> bytes:
     """All rows of pixels, packed to bits and filtered, from the top to the bottom."""
     width = (layout.size + 7) // 8
     drawn = layout.scale * symbol.size
-    padding = 8 * width - layout.offset - drawn
+    padding = 8 * width - layout.left - drawn
     light, dark = b"0" * layout.scale, b"1" * layout.scale
     blank = _PLAIN + bytes(width)
     # PERF: a row of modules becomes bits once; the rows of pixels below it are said to be the same.
     repeated = (_UP + bytes(width)) * (layout.scale - 1)
-    rows = [blank * layout.offset]
+    rows = [blank * layout.top]
     for y in range(symbol.size):
         digits = symbol.row(y).replace(b"\x00", light).replace(b"\x01", dark)
         bits = int(digits, 2) << padding
         rows += (_PLAIN, bits.to_bytes(width, "big"), repeated)
-    rows.append(blank * (layout.size - layout.offset - drawn))
+    rows.append(blank * (layout.size - layout.top - drawn))
     return b"".join(rows)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from core.api import Layout, Renderer, Symbol, hookimpl
+from core.api import Drawing, Renderer, Symbol, hookimpl
 
 REVISION = 1
 """Grows whenever the code below comes to write other bytes for the same symbol and layout."""
@@ -17,13 +17,15 @@ class SvgRenderer:
     """Writes SVG 1.1 without a prologue, so that it can stand in an HTML page as it is."""
 
     media_type = "image/svg+xml"
+    extension = "svg"
 
     def __init__(self) -> None:
         self.fingerprint = f"svg-{REVISION}"
 
-    def render(self, symbol: Symbol, layout: Layout) -> bytes:
+    def render(self, drawing: Drawing) -> bytes:
         """The image; the path is in modules, and `matrix` puts them where the layout says."""
-        size, scale, offset = layout.size, layout.scale, layout.offset
+        symbol, layout = drawing.symbol, drawing.layout
+        size, scale, offset = layout.size, layout.scale, layout.left
         # NOTE: one path for all modules: drawn as separate shapes, neighbours would show hairlines
         # between them wherever a program scales or prints the image with smoothed edges.
         return (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from core.api import Cache, ErrorCorrection, lay_out
+from core.api import Cache, Drawing, ErrorCorrection, lay_out
 from plugins.caches.memory import (
     ENTRY_OVERHEAD,
     MemoryCache,
@@ -209,7 +209,7 @@ def test_the_memory_taken_stays_within_what_is_accounted_for(entries: int) -> No
 def test_a_cached_png_of_the_usual_size_costs_less_than_700_bytes() -> None:
     symbol = SegnoEncoder().encode("HTTPS://QR.EXAMPLE/R/7KQ2VX9B", ErrorCorrection.M)
     cache = MemoryCache(10_000)
-    cache.set("image", PngRenderer().render(symbol, lay_out(symbol, 300, 4)), 60)
+    cache.set("image", PngRenderer().render(Drawing(symbol, lay_out(symbol, 300, 4))), 60)
     assert 0 < cache.size < 700
 
 

@@ -10,7 +10,7 @@ import pytest
 import resvg_py
 from PIL import Image
 
-from core.api import ErrorCorrection, Layout, Renderer, Symbol, lay_out
+from core.api import Drawing, ErrorCorrection, Layout, Renderer, Symbol, lay_out
 from plugins.encoders.segno_encoder import SegnoEncoder
 from plugins.renderers import png, svg
 from tests.contract.reading import grey, read, read_with_zbar
@@ -37,7 +37,7 @@ def draw(symbol: Symbol, layout: Layout) -> bytes:
     pixels = bytearray()
     for y in range(layout.size):
         for x in range(layout.size):
-            column, row = (x - layout.offset) // layout.scale, (y - layout.offset) // layout.scale
+            column, row = (x - layout.left) // layout.scale, (y - layout.top) // layout.scale
             inside = 0 <= column < symbol.size and 0 <= row < symbol.size
             pixels.append(0 if inside and symbol.modules[row * symbol.size + column] else 255)
     return bytes(pixels)
@@ -78,7 +78,7 @@ def test_the_image_has_the_exact_size_and_is_read(
     named: tuple[str, Renderer], size: int, margin: int
 ) -> None:
     name, renderer = named
-    image = rasterize(name, renderer.render(SYMBOL, lay_out(SYMBOL, size, margin)))
+    image = rasterize(name, renderer.render(Drawing(SYMBOL, lay_out(SYMBOL, size, margin))))
     assert image.size == (size, size)
     if margin == 0:
         # Readers need light around the symbol; without a quiet zone the page has to give it.
@@ -95,7 +95,7 @@ def test_every_pixel_is_where_the_layout_puts_it(
 ) -> None:
     name, renderer = named
     layout = lay_out(SYMBOL, size, margin)
-    assert rasterize(name, renderer.render(SYMBOL, layout)).tobytes() == draw(SYMBOL, layout)
+    assert rasterize(name, renderer.render(Drawing(SYMBOL, layout))).tobytes() == draw(SYMBOL, layout)
 
 
 @pytest.mark.parametrize("symbol", [SYMBOL, LARGEST], ids=["version 2", "version 40"])
@@ -108,7 +108,7 @@ def test_all_formats_show_the_same_picture(symbol: Symbol, size: int, margin: in
         return
     layout = lay_out(symbol, size, margin)
     pictures = {
-        name: rasterize(name, renderer.render(symbol, layout)).tobytes()
+        name: rasterize(name, renderer.render(Drawing(symbol, layout))).tobytes()
         for name, renderer in RENDERERS.items()
     }
     assert pictures["svg"] == pictures["png"]
@@ -118,14 +118,14 @@ def test_a_symbol_of_version_40_is_read_from_the_largest_image(
     named: tuple[str, Renderer],
 ) -> None:
     name, renderer = named
-    image = rasterize(name, renderer.render(LARGEST, lay_out(LARGEST, 2000, 4)))
+    image = rasterize(name, renderer.render(Drawing(LARGEST, lay_out(LARGEST, 2000, 4))))
     assert read(image).text == "quiet zone " * 211
 
 
 def test_the_same_input_gives_the_same_bytes(named: tuple[str, Renderer]) -> None:
     _, renderer = named
     layout = lay_out(SYMBOL, 300, 4)
-    assert renderer.render(SYMBOL, layout) == renderer.render(SYMBOL, layout)
+    assert renderer.render(Drawing(SYMBOL, layout)) == renderer.render(Drawing(SYMBOL, layout))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -135,7 +135,7 @@ def test_another_reader_reads_it_too(
 ) -> None:
     name, renderer = named
     path = tmp_path / "image.png"
-    rasterize(name, renderer.render(SYMBOL, lay_out(SYMBOL, size, margin))).save(path)
+    rasterize(name, renderer.render(Drawing(SYMBOL, lay_out(SYMBOL, size, margin)))).save(path)
     assert read_with_zbar(path) == LINK
 
 
@@ -143,13 +143,13 @@ def test_another_reader_reads_it_too(
 def test_other_readers_agree_on_text_beyond_ascii(content: str, tmp_path: Path) -> None:
     symbol = SegnoEncoder().encode(content, ErrorCorrection.M)
     path = tmp_path / "image.png"
-    path.write_bytes(RENDERERS["png"].render(symbol, lay_out(symbol, 300, 4)))
+    path.write_bytes(RENDERERS["png"].render(Drawing(symbol, lay_out(symbol, 300, 4))))
     assert read_with_zbar(path) == content
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_png_is_well_formed_from_end_to_end(size: int) -> None:
-    chunks = png_chunks(RENDERERS["png"].render(SYMBOL, lay_out(SYMBOL, size, 4)))
+    chunks = png_chunks(RENDERERS["png"].render(Drawing(SYMBOL, lay_out(SYMBOL, size, 4))))
     assert [kind for kind, _ in chunks] == [b"IHDR", b"PLTE", b"IDAT", b"IEND"]
     parts = dict(chunks)
     # One bit a pixel, indexed colour, and the only compression, filtering and order there are.
@@ -163,7 +163,7 @@ def test_a_png_is_well_formed_from_end_to_end(size: int) -> None:
 
 
 def test_a_png_of_the_usual_size_takes_few_bytes() -> None:
-    assert len(RENDERERS["png"].render(SYMBOL, lay_out(SYMBOL, 300, 4))) < 480
+    assert len(RENDERERS["png"].render(Drawing(SYMBOL, lay_out(SYMBOL, 300, 4)))) < 480
 
 
 def test_the_fingerprint_of_png_tells_the_version_of_zlib() -> None:
@@ -171,7 +171,7 @@ def test_the_fingerprint_of_png_tells_the_version_of_zlib() -> None:
 
 
 def test_an_svg_is_a_white_square_and_one_path_and_nothing_else() -> None:
-    data = RENDERERS["svg"].render(SYMBOL, lay_out(SYMBOL, 300, 4))
+    data = RENDERERS["svg"].render(Drawing(SYMBOL, lay_out(SYMBOL, 300, 4)))
     assert data.startswith(b'<svg xmlns="http://www.w3.org/2000/svg" ')
     root = ElementTree.fromstring(data)
     space = "{http://www.w3.org/2000/svg}"

@@ -21,14 +21,14 @@ def test_a_row_holds_the_modules_from_left_to_right() -> None:
 
 def test_what_is_left_over_goes_to_the_quiet_zone_on_all_sides() -> None:
     # 25 modules and 2 x 4 of margin at 9 pixels are 297; the symbol itself has 225 of the 300.
-    assert lay_out(symbol_of(2), 300, 4) == Layout(size=300, scale=9, offset=37)
+    assert lay_out(symbol_of(2), 300, 4) == Layout(size=300, scale=9, left=37, top=37, margin=4)
 
 
 def test_an_odd_pixel_goes_to_the_right_and_the_bottom() -> None:
     layout = lay_out(symbol_of(1), 100, 0)
-    assert (layout.scale, layout.offset) == (4, 8)
+    assert (layout.scale, layout.left) == (4, 8)
     layout = lay_out(symbol_of(1), 101, 0)
-    assert 101 - layout.offset - 84 == layout.offset + 1
+    assert 101 - layout.left - 84 == layout.left + 1
 
 
 @PROFILE
@@ -45,7 +45,7 @@ def test_a_layout_is_exact_centred_and_as_large_as_can_be(
         return
     layout = lay_out(symbol, size, margin)
     drawn = layout.scale * symbol.size
-    before, after = layout.offset, size - layout.offset - drawn
+    before, after = layout.left, size - layout.left - drawn
     assert layout.size == size
     assert layout.scale >= 1
     assert after - before in (0, 1)
@@ -58,6 +58,6 @@ def test_a_layout_is_exact_centred_and_as_large_as_can_be(
 def test_the_smallest_size_that_is_named_works(version: int, margin: int) -> None:
     symbol = symbol_of(version)
     smallest = smallest_size(symbol, margin)
-    assert lay_out(symbol, smallest, margin) == Layout(smallest, 1, margin)
+    assert lay_out(symbol, smallest, margin) == Layout(smallest, 1, margin, margin, margin)
     with pytest.raises(ValueError):
         lay_out(symbol, smallest - 1, margin)

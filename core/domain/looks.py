@@ -1,0 +1,113 @@
+"""Looks: colours, shapes, logo and caption of a symbol, and the presets that keep them."""
+
+from __future__ import annotations
+
+import enum
+import re
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+_HEX = re.compile(r"#?([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})")
+
+BLACK, WHITE, TRANSPARENT = "#000000", "#ffffff", "transparent"
+
+MAX_CAPTION = 40
+
+
+class ModuleShape(enum.StrEnum):
+    """How modules are drawn."""
+
+    SQUARE = "square"
+    ROUNDED = "rounded"
+    DOT = "dot"
+
+
+class FinderShape(enum.StrEnum):
+    """How the finder patterns, the three large squares, are drawn."""
+
+    SQUARE = "square"
+    ROUNDED = "rounded"
+    CIRCLE = "circle"
+
+
+class Look(Struct, frozen=True):
+    """How a symbol is drawn. Colours are `#rrggbb` in lower case; `background` may be transparent.
+
+    `logo_size` is the width of the square kept free for the logo, in percent of the symbol's.
+    """
+
+    color: str = BLACK
+    background: str = WHITE
+    shape: ModuleShape = ModuleShape.SQUARE
+    finder_shape: FinderShape = FinderShape.SQUARE
+    logo: UUID | None = None
+    logo_size: int = 20
+    caption: str = ""
+
+    @property
+    def flat(self) -> bool:
+        """Whether whole modules of two colours are all there is to draw."""
+        return (
+            self.shape is ModuleShape.SQUARE
+            and self.finder_shape is FinderShape.SQUARE
+            and self.logo is None
+            and not self.caption
+        )
+
+
+PLAIN = Look()
+"""Black squares on white: the look that needs no proof."""
+
+LogoSize = Annotated[int, Meta(ge=5, le=100)]
+Caption = Annotated[str, Meta(max_length=MAX_CAPTION)]
+StyleName = Annotated[str, Meta(min_length=1, max_length=60)]
+
+
+class LookOptions(Struct, frozen=True):
+    """A look as a caller gives it, in a query or a body: what is left out stays as it was.
+
+    `logo` is the id of an uploaded logo, or "none".
+    """
+
+    color: str | UnsetType = UNSET
+    background: str | UnsetType = UNSET
+    shape: ModuleShape | UnsetType = UNSET
+    finder_shape: FinderShape | UnsetType = UNSET
+    logo: str | UnsetType = UNSET
+    logo_size: LogoSize | UnsetType = UNSET
+    caption: Caption | UnsetType = UNSET
+
+
+class Style(Struct, frozen=True):
+    """A look that an organisation keeps under a name; at most one style is its default."""
+
+    id: UUID
+    organization_id: UUID
+    name: str
+    look: Look
+    is_default: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+def color(text: str) -> str:
+    """A colour as `#rrggbb`; takes `#rgb` as well, and both without `#`, which URLs have to escape.
+
+    Raises ValueError for anything else.
+    """
+    match = _HEX.fullmatch(text)
+    if match is None:
+        raise ValueError("write a colour as 6 or 3 hexadecimal digits, such as #0a3d62")
+    digits = match.group(1).lower()
+    return "#" + (digits if len(digits) == 6 else "".join(2 * digit for digit in digits))
+
+
+def background(text: str) -> str:
+    """A background: a colour, or `transparent`."""
+    try:
+        return TRANSPARENT if text.lower() == TRANSPARENT else color(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or transparent") from None
