@@ -7,11 +7,11 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 # What the tests need from the system: a command and, after the colon, its Debian package.
 # The PostgreSQL server is found where Debian puts it as well, which is not in PATH.
-SYSTEM := memcached:memcached zbarimg:zbar-tools curl:curl initdb:postgresql
+SYSTEM := memcached:memcached zbarimg:zbar-tools curl:curl gs:ghostscript initdb:postgresql pngcheck:pngcheck
 export PATH := $(PATH):/usr/sbin:$(or $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin))),/usr/bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format load clean system
+.PHONY: help run test lint format load bench clean system
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
@@ -37,6 +37,9 @@ format: $(VENV)/.installed-dev ## put the code into shape
 
 load: $(VENV)/.installed-dev ## run the short load test against its targets
 	$(BIN)/python -m loadtests.smoke
+
+bench: $(VENV)/.installed-dev ## time the drawing of codes beside other programs
+	$(BIN)/python -m loadtests.bench
 
 clean: ## remove the environment and what the tools left; the data in var/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

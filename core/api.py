@@ -14,7 +14,7 @@ from core.domain.accounts import (
     Session,
     User,
 )
-from core.domain.codes import Code, CodePage, CodeQuery, CodeSort, slug_key
+from core.domain.codes import BusinessCode, Code, CodePage, CodeQuery, CodeSort, slug_key
 from core.domain.images import (
     QUIET_ZONE,
     Drawing,
@@ -25,7 +25,15 @@ from core.domain.images import (
     lay_out,
 )
 from core.domain.logos import Logo, LogoInfo, LogoType
-from core.domain.looks import PLAIN, TRANSPARENT, FinderShape, Look, ModuleShape, Style
+from core.domain.looks import (
+    PLAIN,
+    TRANSPARENT,
+    FinderShape,
+    Look,
+    ModuleShape,
+    Style,
+    logo_hole,
+)
 from core.domain.periods import Interval, Window
 from core.domain.scans import SLOT, Bots, RecordedScan, Scan, SlotCount, Totals, slot_of
 from core.domain.validation import Secret
@@ -64,6 +72,7 @@ __all__ = [
     "ApiKey",
     "ApiKeys",
     "Bots",
+    "BusinessCode",
     "Cache",
     "Code",
     "CodePage",
@@ -117,6 +126,7 @@ __all__ = [
     "Window",
     "hookimpl",
     "lay_out",
+    "logo_hole",
     "slot_of",
     "slug_key",
 ]

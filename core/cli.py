@@ -6,16 +6,20 @@ import os
 import random
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import click
 
 from core import __version__
 from core.app import Application, create_app
 from core.domain.accounts import OrganizationDraft, Role, User, check_organization_slug
+from core.domain.images import ImageOptions
+from core.domain.logos import Logo, LogoType
+from core.domain.looks import look_rules
 from core.domain.validation import field_rules, read
 from core.errors import (
     ConfigurationError,
@@ -48,6 +52,14 @@ class _Group(click.Group):
             raise click.ClickException(f"{error} ({error.__cause__})") from error
         except QuietzoneError as error:
             raise click.ClickException(str(error)) from error
+
+
+def _image_options(command: Callable[..., None]) -> Callable[..., None]:
+    """One option for each parameter of an image, named and checked as those of the API are."""
+    own = {"format", "logo", "style", "download"}
+    for name in reversed([f for f in ImageOptions.__struct_fields__ if f not in own]):
+        command = click.option(f"--{name.replace('_', '-')}", name)(command)
+    return command
 
 
 @click.group(cls=_Group)
@@ -163,6 +175,35 @@ def routes() -> None:
             click.echo(f"{method:6} {path:58} {who}")
 
 
+@main.command()
+@click.argument("text")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="The file; - for stdout.")
+@click.option("--format", "image_format", help="Left out: what the file's name ends with, or text.")
+@click.option("--logo", type=click.Path(exists=True, dir_okay=False), help="A PNG or SVG file.")
+@_image_options
+def render(
+    text: str,
+    output: str | None,
+    image_format: str | None,
+    logo: str | None,
+    **given: str | None,
+) -> None:
+    """Draw TEXT into a file, in any look; needs no database."""
+    services = create_app().services
+    suffix = Path(output).suffix[1:].lower() if output else ""
+    image_format = (
+        image_format or services.images.format_of(suffix) or ("png" if output else "text")
+    )
+    sent = {name: value for name, value in given.items() if value is not None}
+    options = read(ImageOptions, {**sent, "format": image_format}, look_rules, strict=False)
+    picture = services.images.offline(text, options, _logo(services, logo))
+    if output is None or output == "-":
+        sys.stdout.buffer.write(picture.data)
+    else:
+        Path(output).write_bytes(picture.data)
+        click.echo(f"{output}: {picture.media_type}, {len(picture.data)} bytes", err=True)
+
+
 @main.group()
 def organization() -> None:
     """Organisations."""
@@ -244,6 +285,14 @@ def demo(days: int, seed: int) -> None:
                 services.scan_store.append(batch)
                 bar.update(len(batch))
     click.echo(f"scans: {len(scans)}")
+
+
+def _logo(services: Services, path: str | None) -> Logo | None:
+    if path is None:
+        return None
+    source = Path(path)
+    media_type = LogoType.SVG if source.suffix.lower() == ".svg" else LogoType.PNG
+    return services.logos.check(uuid4(), source.name[:100], media_type, source.read_bytes())
 
 
 def _sample_owner(services: Services, email: str, password: str) -> User:

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from core.domain.accounts import ApiKey, Member, Membership, Organization, Role, Session, User
-from core.domain.codes import Code, CodePage, CodeQuery
+from core.domain.codes import BusinessCode, Code, CodePage, CodeQuery
 from core.domain.images import Drawing, ErrorCorrection, Symbol, SymbolKind
 from core.domain.logos import Logo, LogoInfo
 from core.domain.looks import Style
@@ -125,10 +125,10 @@ class Organizations(Protocol):
     def delete(self, organization_id: UUID) -> None:
         """Remove it and everything that belongs to it, scans included."""
 
-    def business_content(self, organization_id: UUID) -> str | None:
+    def business_code(self, organization_id: UUID) -> BusinessCode | None:
         """What the organisation's business code encodes, or None where it was never set."""
 
-    def set_business_content(self, organization_id: UUID, content: str, now: datetime) -> None:
+    def set_business_code(self, organization_id: UUID, code: BusinessCode, now: datetime) -> None:
         """Set or replace what the business code encodes."""
 
 
@@ -210,9 +210,15 @@ class Codes(Protocol):
     """The repository of codes; those returned carry their current `scans_total`."""
 
     def add(self, codes: Sequence[Code]) -> None:
-        """Store all of them or none. Raises SlugTaken for the first slug that exists."""
+        """Store all of them or none. Raises SlugTaken for the first slug that exists.
+
+        Raises Conflict where a style does not exist, as `update` does.
+        """
 
     def get(self, organization_id: UUID, code_id: UUID) -> Code | None: ...
+
+    def find(self, code_id: UUID) -> Code | None:
+        """The code of any organisation with this id."""
 
     def by_slug(self, slug: str) -> Code | None:
         """The code of any organisation with this slug, without regard to case."""

@@ -26,6 +26,8 @@ Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[int, Meta(ge=1, le=315_360_000)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 
+_SIGNING_KEY_LENGTH = 32
+
 # What an address may be made of (RFC 3986, 2): it is printed, and stands in headers.
 _ADDRESS = re.compile(r"[A-Za-z0-9:/.\[\]_~%-]+")
 
@@ -52,7 +54,18 @@ class Http(Struct, frozen=True):
 class Plugins(Struct, frozen=True):
     """`[plugins]`: which plugins are enabled, in the order in which they are asked."""
 
-    enabled: tuple[str, ...] = ("segno", "png", "svg", "sqlite", "memory", "rolling")
+    enabled: tuple[str, ...] = (
+        "segno",
+        "png",
+        "svg",
+        "eps",
+        "text",
+        "webp",
+        "jpeg",
+        "sqlite",
+        "memory",
+        "rolling",
+    )
 
 
 class StorageSettings(Struct, frozen=True):
@@ -94,6 +107,7 @@ class ImagesSettings(Struct, frozen=True):
     min_size: Positive = 100
     max_size: Annotated[int, Meta(ge=1, le=20_000)] = 2000
     max_content: Annotated[int, Meta(ge=1, le=7089)] = 2953
+    max_symbols: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
     ad_hoc_styles: bool = True
     min_contrast: Annotated[float, Meta(ge=1, le=21)] = 3.0
     max_styles: Annotated[int, Meta(ge=0, le=10_000)] = 100
@@ -254,6 +268,12 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError(
             "images.min_size: is larger than images.max_size; make it the smaller of the two"
         )
+    for number, key in enumerate(settings.images.signing_keys):
+        if len(key.reveal()) < _SIGNING_KEY_LENGTH:
+            raise ConfigurationError(
+                f"images.signing_keys[{number}]: is shorter than {_SIGNING_KEY_LENGTH} characters; "
+                "make one with 'openssl rand -hex 32'"
+            )
     if settings.accounts.session_idle > settings.accounts.session_lifetime:
         raise ConfigurationError(
             "accounts.session_idle: is longer than accounts.session_lifetime; shorten it"

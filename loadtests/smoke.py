@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,33 +26,13 @@ from typing import Any, Self
 
 import msgspec
 
+from loadtests import targets as targets_file
 from loadtests.slow_clients import free_port
+from loadtests.targets import Load, Targets
 from loadtests.users import ENVIRONMENT, Sample, SampleCode
 
 ROOT = Path(__file__).resolve().parent.parent
 ROLES = ("owner", "member", "analyst")
-
-
-class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[load]` of the targets: how much is asked for, and how much may fail."""
-
-    users: int
-    seconds: int
-    failure_ratio: float
-
-
-class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one kind of request must reach."""
-
-    requests: int
-    p95_ms: float
-
-
-class Targets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`loadtests/targets.toml`."""
-
-    load: Load
-    targets: dict[str, Target]
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -258,8 +237,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, help="instead of those of loadtests/targets.toml")
     parser.add_argument("--users", type=int, help="instead of those of loadtests/targets.toml")
     arguments = parser.parse_args()
-    text = (ROOT / "loadtests" / "targets.toml").read_text(encoding="utf-8")
-    targets = msgspec.convert(tomllib.loads(text), Targets)
+    targets = targets_file.read()
     load = msgspec.structs.replace(
         targets.load,
         seconds=arguments.seconds or targets.load.seconds,

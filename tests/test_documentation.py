@@ -17,7 +17,7 @@ import pytest
 
 import core.api
 import core.ports
-from core.api import ErrorCorrection, PluginContext, Symbol, lay_out
+from core.api import Drawing, ErrorCorrection, PluginContext, Symbol, lay_out
 from core.extension import hookspecs
 from core.extension.host import GROUP, PluginHost
 from core.settings import Settings, parse
@@ -188,15 +188,15 @@ def test_the_example_plugin_works_with_the_settings_that_the_page_shows(example)
     symbol = Symbol(1, ErrorCorrection.M, size, modules)
     layout = lay_out(symbol, 101, 4)
     head = b"P4\n# drawn by Quietzone\n101 101\n"
-    picture = renderer.render(symbol, layout)
+    picture = renderer.render(Drawing(symbol, layout))
     assert picture.startswith(head)
     rows = picture.removeprefix(head)
     assert len(rows) == 101 * 13
-    inside = range(layout.offset, layout.offset + size * layout.scale)
+    inside = range(layout.left, layout.left + size * layout.scale)
     for y, x in product(range(101), repeat=2):
         dark = False
         if y in inside and x in inside:
-            row, column = ((at - layout.offset) // layout.scale for at in (y, x))
+            row, column = ((at - layout.left) // layout.scale for at in (y, x))
             dark = bool(modules[row * size + column])
         assert bool(rows[y * 13 + x // 8] >> (7 - x % 8) & 1) is dark, (x, y)
 

@@ -56,7 +56,7 @@ class Code(Struct, frozen=True):
     valid_until: datetime | None
     max_scans: int | None
     forward_query: bool
-    style: str | None
+    style: UUID | None
     revision: int
     created_at: datetime
     updated_at: datetime
@@ -75,6 +75,7 @@ class CodeDraft(Struct, frozen=True):
     valid_until: Instant | None = None
     max_scans: MaxScans | None = None
     forward_query: bool = False
+    style: UUID | None = None
 
 
 class CodeChanges(Struct, frozen=True):
@@ -88,6 +89,17 @@ class CodeChanges(Struct, frozen=True):
     valid_until: Instant | UnsetType | None = UNSET
     max_scans: MaxScans | UnsetType | None = UNSET
     forward_query: bool | UnsetType = UNSET
+    style: UUID | UnsetType | None = UNSET
+
+
+class BusinessCode(Struct, frozen=True):
+    """What an organisation's business code encodes; untracked, and it never leads anywhere else.
+
+    `document` is the typed content, as JSON, that `content` was made of; None where that was text.
+    """
+
+    content: str
+    document: str | None = None
 
 
 class CodeSort(enum.StrEnum):

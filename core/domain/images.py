@@ -10,8 +10,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from core.domain.looks import PLAIN, Look
 from core.domain.logos import Logo
+from core.domain.looks import PLAIN, Look, LookOptions
 
 QUIET_ZONE = 4
 """The quiet zone that ISO/IEC 18004 (5.3.8) asks for, in modules; Micro QR needs 2."""
@@ -29,7 +29,7 @@ class ErrorCorrection(enum.StrEnum):
 
 
 class SymbolKind(enum.StrEnum):
-    """The kinds of symbols: QR codes, and Micro QR, which is smaller and which phones do not read."""
+    """The kinds of symbols: QR, and Micro QR, which is smaller, and which phones do not read."""
 
     QR = "qr"
     MICRO = "micro"
@@ -62,11 +62,11 @@ class Symbol(Struct, frozen=True):
         return ((0, 0), (self.size - 7, 0), (0, self.size - 7))
 
 
-class ImageOptions(Struct, frozen=True):
-    """What a caller may ask of an image, but for its look; `size` is its exact width and height.
+class ImageOptions(LookOptions, frozen=True):
+    """What a caller may ask of an image; `size` is its exact width and height in pixels.
 
-    `size` is in pixels. `dpi` and `width_mm` both say how large that is in print: at most one of
-    them is given.
+    `dpi` and `width_mm` both say how large that is in print: at most one of them is given. `style`
+    is the id of a preset, or "plain" for none; left out, the code or its organisation decides.
     """
 
     format: Annotated[str, Meta(min_length=1, max_length=40)] = "png"
@@ -76,6 +76,7 @@ class ImageOptions(Struct, frozen=True):
     symbol: SymbolKind = SymbolKind.QR
     dpi: Annotated[float, Meta(ge=1, le=10_000)] | None = None
     width_mm: Annotated[float, Meta(ge=1, le=10_000)] | None = None
+    style: Annotated[str, Meta(min_length=1, max_length=60)] | None = None
     download: bool = False
 
     @property
@@ -84,6 +85,15 @@ class ImageOptions(Struct, frozen=True):
         if self.width_mm is None and self.dpi is not None:
             return self.size / self.dpi * MM_PER_INCH
         return self.width_mm
+
+
+class SignedOptions(ImageOptions, frozen=True):
+    """What a signed address asks for: a whole look, which no change of a preset can reach.
+
+    `revision` is that of the code when the address was made.
+    """
+
+    revision: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 1
 
 
 class Layout(Struct, frozen=True):

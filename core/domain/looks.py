@@ -5,16 +5,22 @@ from __future__ import annotations
 import enum
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
+
+from core.domain.validation import field_rules
 
 _HEX = re.compile(r"#?([0-9A-Fa-f]{3}|[0-9A-Fa-f]{6})")
 
 BLACK, WHITE, TRANSPARENT = "#000000", "#ffffff", "transparent"
 
 MAX_CAPTION = 40
+
+NO_LOGO = "none"
+"""What `logo` holds where there is to be none."""
 
 
 class ModuleShape(enum.StrEnum):
@@ -61,6 +67,17 @@ class Look(Struct, frozen=True):
 PLAIN = Look()
 """Black squares on white: the look that needs no proof."""
 
+
+def logo_hole(size: int, percent: int) -> range:
+    """The rows, and the columns, that a logo has for itself in a symbol of `size` modules.
+
+    They are whole modules in the middle, as many as come nearest to `percent` of the width.
+    """
+    # A symbol has an odd number of modules: an odd number in its middle cuts none in half.
+    half = max(0, round((size * percent / 100 - 1) / 2))
+    return range(size // 2 - half, size // 2 + half + 1)
+
+
 LogoSize = Annotated[int, Meta(ge=5, le=100)]
 Caption = Annotated[str, Meta(max_length=MAX_CAPTION)]
 StyleName = Annotated[str, Meta(min_length=1, max_length=60)]
@@ -79,6 +96,35 @@ class LookOptions(Struct, frozen=True):
     logo: str | UnsetType = UNSET
     logo_size: LogoSize | UnsetType = UNSET
     caption: Caption | UnsetType = UNSET
+
+
+def changed(look: Look, options: LookOptions) -> Look:
+    """`look` with what `options` name in its place; raises ValueError for a colour that is none.
+
+    Expects `options.logo`, where it is not "none", to be an id.
+    """
+    values: dict[str, Any] = {
+        field: value
+        for field in LookOptions.__struct_fields__
+        if (value := getattr(options, field)) is not UNSET
+    }
+    if "color" in values:
+        values["color"] = color(values["color"])
+    if "background" in values:
+        values["background"] = background(values["background"])
+    if "logo" in values:
+        values["logo"] = None if values["logo"] == NO_LOGO else UUID(values["logo"])
+    return replace(look, **values)
+
+
+def options_of(look: Look) -> dict[str, Any]:
+    """What `LookOptions` would have to hold to make `look` of the plain one."""
+    values = {
+        field: value
+        for field in LookOptions.__struct_fields__
+        if (value := getattr(look, field)) != getattr(PLAIN, field)
+    }
+    return values | ({"logo": str(look.logo)} if look.logo else {})
 
 
 class Style(Struct, frozen=True):
@@ -111,3 +157,17 @@ def background(text: str) -> str:
         return TRANSPARENT if text.lower() == TRANSPARENT else color(text)
     except ValueError as error:
         raise ValueError(f"{error}, or transparent") from None
+
+
+def _check_logo(text: str) -> None:
+    if text != NO_LOGO:
+        try:
+            UUID(text)
+        except ValueError:
+            raise ValueError(
+                f"{text!r} is not the id of a logo; upload one (POST .../logos), or write none"
+            ) from None
+
+
+look_rules = field_rules(color=color, background=background, logo=_check_logo)
+"""What `LookOptions` must fulfil beyond their types."""

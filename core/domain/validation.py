@@ -26,7 +26,7 @@ MAX_UNKNOWN = 100
 Rules = Callable[[Mapping[str, Any]], Iterable[FieldProblem]]
 """Checks beyond types: is given the fields whose types were right, and names what is wrong."""
 
-Check = Callable[[Any], None]
+Check = Callable[[Any], object]
 """Raises ValueError, with the reason, for a value that cannot be accepted."""
 
 

@@ -10,7 +10,17 @@ from msgspec import Struct
 
 from core.domain.accounts import Role
 from core.http.request import Request
-from core.http.resources import codes, health, images, organizations, redirect, session, statistics
+from core.http.resources import (
+    codes,
+    health,
+    images,
+    logos,
+    organizations,
+    redirect,
+    session,
+    statistics,
+    styles,
+)
 from core.http.resources.base import Access, Resource, Rule
 from core.services import Services
 from core.settings import Settings
@@ -75,12 +85,34 @@ ROUTES: tuple[Route, ...] = (
         {"GET": Role.MEMBER, "PATCH": Role.EDITOR, "DELETE": Role.EDITOR},
     ),
     Route(f"{_CODE}/image", images.Image, {"GET": Role.MEMBER}),
+    Route(f"{_CODE}/image-url", images.ImageAddress, {"GET": Role.MEMBER}),
+    Route(f"{_ORGANIZATION}/images", images.Images, {"POST": Role.MEMBER}),
     Route(
         f"{_ORGANIZATION}/qr-business",
         images.BusinessCode,
         {"GET": Role.MEMBER, "PUT": Role.ADMIN},
     ),
     Route(f"{_ORGANIZATION}/qr-business/image", images.BusinessImage, {"GET": Role.MEMBER}),
+    Route(
+        f"{_ORGANIZATION}/styles",
+        styles.Styles,
+        {"GET": Role.MEMBER, "POST": Role.ADMIN},
+    ),
+    Route(
+        f"{_ORGANIZATION}/styles/{{style_id:uuid}}",
+        styles.Style,
+        {"GET": Role.MEMBER, "PATCH": Role.ADMIN, "DELETE": Role.ADMIN},
+    ),
+    Route(
+        f"{_ORGANIZATION}/logos",
+        logos.Logos,
+        {"GET": Role.MEMBER, "POST": Role.ADMIN},
+    ),
+    Route(
+        f"{_ORGANIZATION}/logos/{{logo_id:uuid}}",
+        logos.Logo,
+        {"GET": Role.MEMBER, "DELETE": Role.ADMIN},
+    ),
     Route(f"{_CODE}/timeline", statistics.Timeline, {"GET": Role.ANALYST}),
     Route(f"{_CODE}/stats", statistics.Stats, {"GET": Role.ANALYST}),
     Route(f"{_CODE}/scans", statistics.Scans, {"GET": Role.ANALYST}),
@@ -88,6 +120,7 @@ ROUTES: tuple[Route, ...] = (
     Route(f"{_ORGANIZATION}/stats", statistics.OrganizationStats, {"GET": Role.ANALYST}),
     Route("/r/{slug:segment}", redirect.Redirect, {"GET": Access.PUBLIC}),
     Route("/R/{slug:segment}", redirect.Redirect, {"GET": Access.PUBLIC}),
+    Route("/i/{signature:segment}/{file:segment}", images.SignedImage, {"GET": Access.PUBLIC}),
     Route("/health/live", health.Live, {"GET": Access.PUBLIC}),
     Route("/health/ready", health.Ready, {"GET": Access.PUBLIC}),
 )

@@ -11,6 +11,8 @@ from msgspec import Meta, Struct
 
 from core.domain.accounts import ApiKey, Member, Organization, Principal, Role
 from core.domain.codes import Code, CodePage
+from core.domain.logos import LogoInfo, LogoType
+from core.domain.looks import FinderShape, ModuleShape, Style
 from core.domain.scans import Bots
 from core.services.codes import CodeService
 
@@ -118,7 +120,7 @@ class CodeView(Struct, frozen=True):
     valid_until: datetime | None
     max_scans: int | None
     forward_query: bool
-    style: str | None
+    style: UUID | None
     revision: int
     created_at: datetime
     updated_at: datetime
@@ -158,10 +160,73 @@ class CodesCreated(Struct, frozen=True):
     items: Sequence[CodeView]
 
 
-class BusinessCode(Struct, frozen=True):
-    """The organisation's business code: the link or text that it encodes, untracked."""
+class ContentDocument(Struct, frozen=True):
+    """What a symbol encodes that is no short link: the link or text itself, untracked."""
 
     content: Annotated[str, Meta(min_length=1, max_length=7089)]
+
+
+class ImageAddress(Struct, frozen=True):
+    """The public address of an image."""
+
+    url: str
+
+
+class StyleView(Struct, frozen=True):
+    """A style preset; `logo` is null where it has none."""
+
+    id: UUID
+    name: str
+    default: bool
+    color: str
+    background: str
+    shape: ModuleShape
+    finder_shape: FinderShape
+    logo: UUID | None
+    logo_size: int
+    caption: str
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, style: Style) -> StyleView:
+        """The document of a style."""
+        return cls(
+            id=style.id,
+            name=style.name,
+            default=style.is_default,
+            **{name: getattr(style.look, name) for name in style.look.__struct_fields__},
+            created_at=style.created_at,
+            updated_at=style.updated_at,
+        )
+
+
+class StyleList(Struct, frozen=True):
+    """An organisation's styles."""
+
+    items: Sequence[StyleView]
+
+
+class LogoView(Struct, frozen=True):
+    """A logo without its picture; width and height are in pixels."""
+
+    id: UUID
+    name: str
+    media_type: LogoType
+    width: float
+    height: float
+    created_at: datetime
+
+    @classmethod
+    def of(cls, logo: LogoInfo) -> LogoView:
+        """The document of a logo."""
+        return cls(**{name: getattr(logo, name) for name in cls.__struct_fields__})
+
+
+class LogoList(Struct, frozen=True):
+    """An organisation's logos."""
+
+    items: Sequence[LogoView]
 
 
 class TimelineQuery(Struct, frozen=True):

@@ -13,11 +13,14 @@ from core.services.accounts import Accounts
 from core.services.codes import CodeService
 from core.services.images import ImageService
 from core.services.journal import Journal
+from core.services.logos import Logos
 from core.services.offload import Offload, call_inline
 from core.services.organizations import OrganizationService
 from core.services.passwords import Passwords
 from core.services.redirects import Redirects
+from core.services.signatures import Signatures
 from core.services.statistics import Statistics
+from core.services.styles import Styles
 from core.settings import Settings
 
 
@@ -62,6 +65,15 @@ class Services:
         self.images = ImageService(
             components.encoder, components.renderers, self.cache, settings.images, settings.cache
         )
+        sample = self.codes.sample_url()
+        self.styles = Styles(
+            self.storage,
+            settings.images,
+            clock,
+            lambda _, look, logo: self.images.prove(sample, look, logo),
+        )
+        self.logos = Logos(self.storage, settings.images, clock)
+        self.signatures = Signatures(settings.images.signing_keys, settings.data)
         self.redirects = Redirects(self.storage, clock)
         self.journal = Journal(self.scan_store, token_bytes)
         self.statistics = Statistics(self.scan_store, components.periods, clock)
@@ -74,6 +86,8 @@ class Services:
         """
         self.passwords.open(offload)
         self.images.open(offload)
+        self.logos.open(offload)
+        self.signatures.open()
         try:
             for part in (self.storage, self.scan_store, self.cache):
                 part.open()

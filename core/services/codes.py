@@ -40,6 +40,7 @@ from core.settings import CodesSettings
 _TRIES = 20
 _KEY_LIFE = timedelta(days=1)
 _MAX_PROBLEMS = 1000
+_NO_STYLE = "the organization has no such style; GET .../styles lists them, null stands for none"
 
 
 class CodeService:
@@ -110,12 +111,25 @@ class CodeService:
         """Changes from untyped input; raises InvalidFields with every bad field."""
         return read(CodeChanges, data, self._changes_rules)
 
+    def find(self, code_id: UUID) -> Code:
+        """The code of whatever organisation; raises NotFound."""
+        code = self._storage.codes.find(code_id)
+        if code is None:
+            raise NotFound("There is no such code.")
+        return code
+
     def short_url(self, code: Code) -> str:
         """The link that the code's symbol encodes."""
         return short_link(self._base_url, code.slug, compact=self._settings.compact_links)
 
+    def sample_url(self) -> str:
+        """A link as long as those of random slugs, for trying out a look."""
+        slug = "0" * self._settings.slug_length
+        return short_link(self._base_url, slug, compact=self._settings.compact_links)
+
     def create(self, organization_id: UUID, draft: CodeDraft) -> Code:
-        """Store a new code; raises SlugTaken."""
+        """Store a new code; raises SlugTaken, or InvalidFields for a style that is not there."""
+        self._check_style(organization_id, draft.style)
         return self._add(organization_id, [draft])[0]
 
     def create_many(
@@ -123,6 +137,7 @@ class CodeService:
     ) -> Sequence[Code]:
         """Store all of the codes or none; raises Conflict naming every slug that is taken.
 
+        Raises InvalidFields naming every style that is not there.
         With a key, the same drafts give the same codes again for a day, instead of new ones;
         other drafts under the same key raise KeyReused.
         """
@@ -145,6 +160,7 @@ class CodeService:
         return msgspec.json.decode(recorded.body, type=tuple[Code, ...])
 
     def _add_all(self, organization_id: UUID, drafts: Sequence[CodeDraft]) -> Sequence[Code]:
+        self._refuse_unknown_styles(organization_id, drafts)
         self._refuse_taken_slugs(drafts)
         try:
             return self._add(organization_id, drafts)
@@ -176,6 +192,8 @@ class CodeService:
             changed = replace(code, **wanted)
             if changed == code:
                 return code
+            if changed.style != code.style:
+                self._check_style(organization_id, changed.style)
             problems = validity_rule(asdict(changed))
             if problems:
                 raise InvalidFields(problems)
@@ -218,11 +236,27 @@ class CodeService:
             valid_until=draft.valid_until,
             max_scans=draft.max_scans,
             forward_query=draft.forward_query,
-            style=None,
+            style=draft.style,
             revision=1,
             created_at=now,
             updated_at=now,
         )
+
+    def _check_style(self, organization_id: UUID, style: UUID | None) -> None:
+        if style is not None and self._storage.styles.get(organization_id, style) is None:
+            raise InvalidFields.of("style", _NO_STYLE)
+
+    def _refuse_unknown_styles(self, organization_id: UUID, drafts: Sequence[CodeDraft]) -> None:
+        if all(draft.style is None for draft in drafts):
+            return
+        known = {style.id for style in self._storage.styles.of_organization(organization_id)}
+        problems = [
+            FieldProblem(f"codes[{number}].style", _NO_STYLE)
+            for number, draft in enumerate(drafts)
+            if draft.style is not None and draft.style not in known
+        ]
+        if problems:
+            raise InvalidFields(problems)
 
     def _refuse_taken_slugs(self, drafts: Sequence[CodeDraft]) -> None:
         fields = {

@@ -2,14 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 
-from core.domain.images import Drawing, ErrorCorrection, ImageOptions, Picture, lay_out
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from core.domain.images import (
+    Drawing,
+    ErrorCorrection,
+    ImageOptions,
+    Picture,
+    Symbol,
+    SymbolKind,
+    lay_out,
+)
+from core.domain.logos import Logo
+from core.domain.looks import PLAIN, Look, changed
 from core.errors import FieldProblem, InvalidFields
 from core.ports import Cache, Encoder, Renderer
 from core.services.offload import Offload, call_inline
+from core.services.scannability import Scannability
 from core.settings import CacheSettings, ImagesSettings
+
+_Problems = tuple[FieldProblem, ...]
+
+
+class Plan(Struct, frozen=True, dict=True):
+    """An image that is to be drawn: what it encodes, how, and what is told to those who cannot see.
+
+    `logo` is the one that `look.logo` names. `drawn_by` are the fingerprints of encoder and
+    renderer, `proven_by` is that of the scannability guard.
+    """
+
+    content: str
+    options: ImageOptions
+    look: Look
+    logo: Logo | None
+    title: str
+    drawn_by: tuple[str, str]
+    proven_by: str
+
+    @property
+    def entity_tag(self) -> str:
+        """The strong entity tag (RFC 9110, 8.8.3), quotes included, from the inputs alone."""
+        return f'"{self.key}"'
+
+    @cached_property
+    def key(self) -> str:
+        """Differs wherever the bytes may. `download` changes a header, and has no part in it."""
+        options = self.options
+        return _digest(
+            *self.drawn_by, options.format, options.printed_mm, self.title, *self._seen()
+        )
+
+    @cached_property
+    def verdict_key(self) -> str:
+        """Differs wherever one image may be scannable and another one not."""
+        return _digest(self.drawn_by[0], self.proven_by, *self._seen())
+
+    def _seen(self) -> Sequence[object]:
+        options = self.options
+        asked = (options.size, options.error_correction, options.margin, options.symbol)
+        return (self.content, *asked, self.look)
 
 
 class ImageService:
@@ -29,13 +86,19 @@ class ImageService:
         self._settings = settings
         self._ttl = cache_settings.image_ttl
         self._offload: Offload = call_inline
+        self._scannability = Scannability(renderers.get("png"), settings.min_contrast)
+        self._proven_by = f"{settings.min_contrast}" + (
+            renderers["png"].fingerprint if "png" in renderers else ""
+        )
+        # Other sizes and formats of a code have the symbol in common, which takes the longest.
+        self._symbol = lru_cache(settings.max_symbols)(self._encode)
 
     def open(self, offload: Offload) -> None:
         """Get ready: `offload` does the drawing from now on, some images at a time."""
         self._offload = offload
 
     def check(self, options: ImageOptions) -> None:
-        """Raise InvalidFields for a format that is not offered or a size out of bounds."""
+        """Raise InvalidFields for a format or symbol not offered, or a size out of bounds."""
         problems = []
         if options.format not in self._renderers:
             enabled = ", ".join(sorted(self._renderers))
@@ -47,57 +110,137 @@ class ImageService:
             problems.append(
                 FieldProblem("size", f"{options.size} is not within {smallest} to {largest} pixels")
             )
+        if options.dpi is not None and options.width_mm is not None:
+            problems.append(
+                FieldProblem("dpi", "dpi and width_mm both say how large the print is; give one")
+            )
+        if options.symbol not in self._encoder.kinds:
+            problems.append(
+                FieldProblem(
+                    "symbol",
+                    f"{options.symbol.value!r} is not made by the encoder in use, "
+                    f"{self._settings.encoder}; leave it out for a QR code",
+                )
+            )
         if problems:
             raise InvalidFields(problems)
 
-    def check_content(self, content: str) -> None:
-        """Raise InvalidFields for content that no symbol can hold, at whatever level."""
+    def check_length(self, content: str) -> None:
+        """Raise InvalidFields for content that is longer than the setting allows."""
         size = len(content.encode())
         if size > self._settings.max_content:
             raise InvalidFields.of(
                 "content", f"{size} bytes are too many; at most {self._settings.max_content}"
             )
+
+    def check_content(self, content: str) -> None:
+        """Raise InvalidFields for content that no symbol can hold, at whatever level."""
+        self.check_length(content)
         try:
-            self._encoder.encode(content, ErrorCorrection.L)
+            self._offload(self._symbol, content, ErrorCorrection.L, SymbolKind.QR)
         except ValueError as error:
             raise InvalidFields.of("content", str(error)) from error
 
-    def entity_tag(self, content: str, options: ImageOptions) -> str:
-        """The strong entity tag (RFC 9110, 8.8.3), quotes included, from the inputs alone."""
-        return f'"{self._key(content, options)}"'
+    def plan(
+        self,
+        content: str,
+        options: ImageOptions,
+        look: Look = PLAIN,
+        logo: Logo | None = None,
+        title: str = "QR code",
+    ) -> Plan:
+        """The plan of an image; raises InvalidFields as `check` does."""
+        self.check(options)
+        if look.logo is not None:
+            if options.symbol is SymbolKind.MICRO:
+                reason = "a Micro QR code is too small for a logo; use symbol=qr or logo=none"
+                raise InvalidFields.of("logo", reason)
+            options = replace(options, error_correction=ErrorCorrection.H)
+        fingerprints = (
+            self._encoder.fingerprint,
+            self._renderers[options.format].fingerprint,
+        )
+        return Plan(content, options, look, logo, title, fingerprints, self._proven_by)
 
-    def picture(self, content: str, options: ImageOptions) -> Picture:
-        """The image; raises InvalidFields where content, level and size do not go together."""
-        renderer = self._renderers[options.format]
-        key = f"image:{self._key(content, options)}"
+    def picture(self, plan: Plan) -> Picture:
+        """The image; raises InvalidFields where content, level, size and look do not fit."""
+        renderer = self._renderers[plan.options.format]
+        key = f"image:{plan.key}"
         data = self._cache.get(key)
         if data is None:
-            data = self._offload(self._draw, renderer, content, options)
+            if plan.look != PLAIN:
+                self._demand_proof(plan)
+            data = self._offload(self.draw, plan)
             self._cache.set(key, data, self._ttl)
         return Picture(data, renderer.media_type)
 
-    def _draw(self, renderer: Renderer, content: str, options: ImageOptions) -> bytes:
+    def draw(self, plan: Plan) -> bytes:
+        """The image drawn here and now, with no regard to the cache and without any proof."""
         try:
-            symbol = self._encoder.encode(content, options.error_correction)
+            return self._renderers[plan.options.format].render(self._drawing(plan))
+        except ValueError as error:
+            raise InvalidFields.of("format", str(error)) from error
+
+    def prove(self, content: str, look: Look, logo: Logo | None) -> None:
+        """Raise InvalidFields, with the reason and a way out, where a look cannot be scanned."""
+        if look != PLAIN:
+            options = ImageOptions(format=next(iter(self._renderers)))
+            self._demand_proof(self.plan(content, options, look, logo))
+
+    def offline(self, content: str, options: ImageOptions, logo: Logo | None) -> Picture:
+        """The image of a look that no organisation keeps; proven, like every other."""
+        self.check_length(content)
+        look = changed(PLAIN, options)
+        if logo is not None:
+            look = replace(look, logo=logo.info.id)
+        return self.picture(self.plan(content, options, look, logo))
+
+    def format_of(self, extension: str) -> str | None:
+        """The format whose files end like this."""
+        for name, renderer in self._renderers.items():
+            if extension in (name, renderer.extension):
+                return name
+        return None
+
+    def extension(self, image_format: str) -> str:
+        """How the names of files of this format end."""
+        return self._renderers[image_format].extension
+
+    def _demand_proof(self, plan: Plan) -> None:
+        key = f"verdict:{plan.verdict_key}"
+        known = self._cache.get(key)
+        if known is None:
+            problems = self._offload(self._judge, plan)
+            self._cache.set(key, msgspec.json.encode(problems), self._ttl)
+        else:
+            problems = msgspec.json.decode(known, type=_Problems)
+        if problems:
+            raise InvalidFields(problems)
+
+    def _judge(self, plan: Plan) -> _Problems:
+        try:
+            self._scannability.check(self._drawing(plan), plan.content)
+        except InvalidFields as error:
+            return error.problems
+        return ()
+
+    def _drawing(self, plan: Plan) -> Drawing:
+        options = plan.options
+        try:
+            symbol = self._symbol(plan.content, options.error_correction, options.symbol)
         except ValueError as error:
             raise InvalidFields.of("error_correction", str(error)) from error
         try:
-            layout = lay_out(symbol, options.size, options.margin)
+            layout = lay_out(symbol, options.size, options.margin, caption=bool(plan.look.caption))
         except ValueError as error:
             raise InvalidFields.of("size", str(error)) from error
-        return renderer.render(Drawing(symbol, layout))
+        return Drawing(symbol, layout, plan.look, plan.logo, options.printed_mm, plan.title)
 
-    def _key(self, content: str, options: ImageOptions) -> str:
-        # `download` changes a header, not the image, and so has no part in this.
-        inputs = "\n".join(
-            (
-                self._encoder.fingerprint,
-                self._renderers[options.format].fingerprint,
-                options.format,
-                str(options.size),
-                options.error_correction.value,
-                str(options.margin),
-                content,
-            )
+    def _encode(self, content: str, level: ErrorCorrection, kind: SymbolKind) -> Symbol:
+        return self._encoder.encode(
+            content, level, kind, boost=self._settings.boost_error_correction
         )
-        return blake2b(inputs.encode(), digest_size=16).hexdigest()
+
+
+def _digest(*parts: object) -> str:
+    return blake2b(msgspec.msgpack.encode(parts), digest_size=16).hexdigest()

@@ -23,6 +23,7 @@ from core.domain.accounts import (
     normalize_email,
     organization_slug,
 )
+from core.domain.codes import BusinessCode
 from core.errors import Conflict, FieldProblem, Forbidden, InvalidFields, NotFound
 from core.ports import Storage
 from core.services.accounts import Accounts
@@ -143,16 +144,16 @@ class OrganizationService:
         if not self._storage.api_keys.delete(organization_id, key_id):
             raise NotFound("There is no such API key.")
 
-    def business_content(self, organization_id: UUID) -> str:
+    def business_code(self, organization_id: UUID) -> BusinessCode:
         """What the business code encodes; raises NotFound where it was never set."""
-        content = self._storage.organizations.business_content(organization_id)
-        if content is None:
+        code = self._storage.organizations.business_code(organization_id)
+        if code is None:
             raise NotFound("The organization has no business code yet; set it with PUT.")
-        return content
+        return code
 
-    def set_business_content(self, organization_id: UUID, content: str) -> None:
+    def set_business_code(self, organization_id: UUID, code: BusinessCode) -> None:
         """Set what the business code encodes."""
-        self._storage.organizations.set_business_content(organization_id, content, self._clock())
+        self._storage.organizations.set_business_code(organization_id, code, self._clock())
 
     def _free_slug(self, name: str) -> str:
         base = organization_slug(name)

@@ -1,20 +1,43 @@
-"""The renderer `svg`: a white square and one path, pixel for pixel where the PNG has them."""
+"""The renderer `svg`: every look as one path, pixel for pixel where the PNG has its modules."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from html import escape
 
-from core.api import Drawing, Renderer, Symbol, hookimpl
+from core.api import (
+    TRANSPARENT,
+    Drawing,
+    FinderShape,
+    Layout,
+    ModuleShape,
+    Renderer,
+    Symbol,
+    hookimpl,
+)
+from plugins.renderers.artwork import Placed, compose
+from plugins.renderers.outlines import Close, Curve, Move, Segment
 
-REVISION = 1
-"""Grows whenever the code below comes to write other bytes for the same symbol and layout."""
+REVISION = 2
+"""Grows whenever the code below comes to write other bytes for the same drawing."""
 
-_RUN = re.compile(b"\x01+")
+_RUN = re.compile(b"\x00*\x01+")
+
+_FINE = 1000
+"""The parts into which outlines divide a module: finer than any print, and short to write."""
+
+# What XML 1.0 (2.2) cannot hold in any way.
+_UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class SvgRenderer:
-    """Writes SVG 1.1 without a prologue, so that it can stand in an HTML page as it is."""
+    """Writes SVG 1.1 without a prologue, so that it can stand in an HTML page as it is.
+
+    Only `href` without a prefix is of SVG 2; images without a logo do not have it.
+    """
 
     media_type = "image/svg+xml"
     extension = "svg"
@@ -23,26 +46,155 @@ class SvgRenderer:
         self.fingerprint = f"svg-{REVISION}"
 
     def render(self, drawing: Drawing) -> bytes:
-        """The image; the path is in modules, and `matrix` puts them where the layout says."""
-        symbol, layout = drawing.symbol, drawing.layout
-        size, scale, offset = layout.size, layout.scale, layout.left
+        """The image; its coordinates are modules, the symbol's top left corner being their origin.
+
+        Sized in pixels, or in millimetres where the drawing has a width in print. Raises ValueError
+        for a caption with letters that the font does not have.
+        """
+        layout, look, width_mm = drawing.layout, drawing.look, drawing.width_mm
+        side = str(layout.size) if width_mm is None else f"{_decimal(width_mm)}mm"
+        frame, behind = _frame(layout)
+        if look.background == TRANSPARENT:
+            behind = ""
+        else:
+            behind += f'fill="{_short(look.background)}"/>'
+        crisp = ""
+        if look.shape is ModuleShape.SQUARE and look.finder_shape is FinderShape.SQUARE:
+            crisp = ' shape-rendering="crispEdges"'
         # NOTE: one path for all modules: drawn as separate shapes, neighbours would show hairlines
         # between them wherever a program scales or prints the image with smoothed edges.
+        color = _short(look.color)
+        if look.flat:
+            shape, rest = _runs(drawing.symbol), ""
+        else:
+            artwork = compose(drawing)
+            shape = _path(artwork.shape)
+            rest = f'<path fill="{color}" d="{_path(artwork.caption)}"/>' if artwork.caption else ""
+            rest += _image(artwork.logo) if artwork.logo else ""
+        title = escape(_UNWRITABLE.sub("\ufffd", drawing.title), quote=False)
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{size}" height="{size}" '
-            f'viewBox="0 0 {size} {size}" shape-rendering="crispEdges">'
-            f'<rect width="{size}" height="{size}" fill="#fff"/>'
-            f'<path fill="#000" transform="matrix({scale} 0 0 {scale} {offset} {offset})" '
-            f'd="{"".join(_runs(symbol))}"/></svg>'
-        ).encode("ascii")
+            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{side}" height="{side}" '
+            f'viewBox="{frame}"><title>{title}</title>{behind}'
+            f'<path fill="{color}"{crisp} d="{shape}"/>{rest}</svg>'
+        ).encode()
 
 
-def _runs(symbol: Symbol) -> Iterator[str]:
+class _Rectangles(dict[bytes, str]):
+    """Light modules and the dark ones after them as a path, from the end of the run before them.
+
+    The rectangle begins, and so ends, at its top right corner: thus its text says nothing of where
+    it stands, and one text serves all runs of the same kind.
+    """
+
+    def __missing__(self, modules: bytes) -> str:
+        dark = modules.count(1)
+        text = self[modules] = f"m{len(modules)} 0v1h-{dark}v-1z"
+        return text
+
+
+_RECTANGLES = _Rectangles()
+
+
+def _runs(symbol: Symbol) -> str:
     """Each run of dark modules in a row as a closed rectangle, one module high."""
-    for y in range(symbol.size):
-        for run in _RUN.finditer(symbol.row(y)):
-            start, end = run.span()
-            yield f"M{start} {y}h{end - start}v1H{start}z"
+    # PERF: no Python runs for a single module or run: 29 modules a side take 0.03 ms.
+    find, rectangle = _RUN.findall, _RECTANGLES.__getitem__
+    return "".join(
+        f"M0 {y}" + "".join(map(rectangle, find(symbol.row(y)))) for y in range(symbol.size)
+    )
+
+
+@lru_cache(maxsize=256)
+def _frame(layout: Layout) -> tuple[str, str]:
+    """The view box, and the beginning of the rectangle that fills it."""
+    scale = layout.scale
+    left, top = _decimal(-layout.left / scale), _decimal(-layout.top / scale)
+    extent = _decimal(layout.size / scale)
+    return (
+        f"{left} {top} {extent} {extent}",
+        f'<rect x="{left}" y="{top}" width="{extent}" height="{extent}" ',
+    )
+
+
+def _image(placed: Placed) -> str:
+    box = " ".join(
+        f'{name}="{_decimal(getattr(placed, name))}"' for name in ("x", "y", "width", "height")
+    )
+    kind = placed.logo.info.media_type.value
+    return f'<image {box} href="data:{kind};base64,{b64encode(placed.logo.data).decode()}"/>'
+
+
+def _path(segments: Iterable[Segment]) -> str:
+    return "".join(_steps(segments))
+
+
+def _steps(segments: Iterable[Segment]) -> Iterator[str]:
+    """The commands of a path, all but the first of each outline from where the pen is.
+
+    Steps are worked out between rounded points: no error adds up.
+    """
+    number = _NUMBERS.__getitem__
+    x = y = begin_x = begin_y = 0
+    for segment in segments:
+        if isinstance(segment, Close):
+            yield "z"
+            x, y = begin_x, begin_y
+            continue
+        to_x, to_y = round(segment.x * _FINE), round(segment.y * _FINE)
+        if isinstance(segment, Curve):
+            yield "c"
+            yield number(round(segment.x1 * _FINE) - x)
+            yield number(round(segment.y1 * _FINE) - y)
+            yield number(round(segment.x2 * _FINE) - x)
+            yield number(round(segment.y2 * _FINE) - y)
+            yield number(to_x - x)
+            yield number(to_y - y)
+        elif isinstance(segment, Move):
+            yield "M"
+            yield number(to_x)
+            yield number(to_y)
+            begin_x, begin_y = to_x, to_y
+        elif to_y == y:
+            yield "h"
+            yield number(to_x - x)
+        elif to_x == x:
+            yield "v"
+            yield number(to_y - y)
+        else:
+            yield "l"
+            yield number(to_x - x)
+            yield number(to_y - y)
+        x, y = to_x, to_y
+
+
+class _Numbers(dict[int, str]):
+    """Parts of a module as modules, each written so that it may follow another number."""
+
+    def __missing__(self, parts: int) -> str:
+        text = _decimal(parts / _FINE)
+        text = text.replace("0.", ".", 1) if abs(parts) < _FINE else text
+        text = text if parts < 0 else " " + text
+        # Only outlines of small steps come again and again.
+        if abs(parts) < _FINE:
+            self[parts] = text
+        return text
+
+
+_NUMBERS = _Numbers()
+
+
+def _decimal(value: float) -> str:
+    """At most five decimals: a hundred-thousandth of a module is nowhere a pixel."""
+    text = f"{value:.5f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _short(color: str) -> str:
+    """`#aabbcc` as `#abc`."""
+    red, green, blue = color[1:3], color[3:5], color[5:7]
+    if red[0] == red[1] and green[0] == green[1] and blue[0] == blue[1]:
+        return f"#{red[0]}{green[0]}{blue[0]}"
+    return color
 
 
 @hookimpl

@@ -12,11 +12,14 @@ from peewee import JOIN, IntegrityError, fn
 
 from core.api import (
     ApiKey,
+    BusinessCode,
     Code,
     CodePage,
     CodeQuery,
     CodeSort,
     Conflict,
+    Logo,
+    LogoInfo,
     Member,
     Membership,
     Organization,
@@ -24,6 +27,7 @@ from core.api import (
     Role,
     Session,
     SlugTaken,
+    Style,
     User,
     slug_key,
 )
@@ -32,6 +36,8 @@ from plugins.storage.database import Connection, Connections, batches
 from plugins.storage.tables import to_moment, to_tags, to_uuid
 
 _BATCH = 500
+_TRIES = 5
+_NAMED = 5
 
 
 class _Repository:
@@ -88,31 +94,36 @@ class OrganizationRepository(_Repository):
 
     def delete(self, organization_id: UUID) -> None:
         """Remove it and all that is its own."""
-        table, code = tables.Organization, tables.Code
+        table, code, style = tables.Organization, tables.Code, tables.Style
         with self._connections.transaction() as database:
-            # NOTE: scans are appended under locks on their codes, taken in this order. Without
-            # it, the cascade could wait for an append that waits for the cascade.
+            # NOTE: codes are written under locks on their styles, and scans are appended under
+            # locks on their codes, taken in this order. Without it, the cascade could wait for an
+            # append that waits for the cascade.
+            styles = style.select(style.id).where(style.organization == organization_id)
+            _lock(database, styles.order_by(style.id))
             codes = code.select(code.id).where(code.organization == organization_id)
             _lock(database, codes.order_by(code.id))
             database.execute(table.delete().where(table.id == organization_id))
 
-    def business_content(self, organization_id: UUID) -> str | None:
+    def business_code(self, organization_id: UUID) -> BusinessCode | None:
         """What its business code encodes."""
         table = tables.BusinessCode
-        query = table.select(table.content).where(table.organization == organization_id)
+        query = table.select(table.content, table.document).where(
+            table.organization == organization_id
+        )
         with self._connections.connection() as database:
-            content: str | None = query.scalar(database)
-            return content
+            row = query.tuples().first(database)
+            return BusinessCode(*row) if row else None
 
-    def set_business_content(self, organization_id: UUID, content: str, now: datetime) -> None:
+    def set_business_code(self, organization_id: UUID, code: BusinessCode, now: datetime) -> None:
         """Set or replace it."""
         table = tables.BusinessCode
-        insert = table.insert(organization=organization_id, content=content, updated_at=now)
+        insert = table.insert(organization=organization_id, updated_at=now, **_values(code))
         with self._writing("") as database:
             database.execute(
                 insert.on_conflict(
                     conflict_target=[table.organization],
-                    preserve=[table.content, table.updated_at],
+                    preserve=[table.content, table.document, table.updated_at],
                 )
             )
 
@@ -381,13 +392,14 @@ class CodeRepository(_Repository):
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections)
-        self._by_slug = connections.sql(
+        one = (
             "SELECT c.id, c.organization_id, c.slug, c.destination, c.title, c.tags, c.active,"
             " c.valid_from, c.valid_until, c.max_scans, c.forward_query, c.style, c.revision,"
             " c.created_at, c.updated_at, COALESCE(n.scans, 0)"
             " FROM codes AS c LEFT JOIN code_counts AS n ON n.code_id = c.id"
-            " WHERE c.slug_key = ?"
         )
+        self._by_slug = connections.sql(f"{one} WHERE c.slug_key = ?")
+        self._by_id = connections.sql(f"{one} WHERE c.id = ?")
 
     def add(self, codes: Sequence[Code]) -> None:
         """Store all of them or none, or raise SlugTaken."""
@@ -398,6 +410,7 @@ class CodeRepository(_Repository):
         ordered = sorted(codes, key=lambda code: slug_key(code.slug))
         try:
             with self._connections.transaction() as database:
+                _keep_styles(database, codes)
                 for batch in batches(ordered, _BATCH):
                     rows = [
                         {"id": code.id, "organization": code.organization_id}
@@ -423,12 +436,19 @@ class CodeRepository(_Repository):
             row = query.tuples().first(database)
             return Code(*row) if row else None
 
+    def find(self, code_id: UUID) -> Code | None:
+        """The code of that id, in any organisation."""
+        return self._one(self._by_id, self._connections.key(code_id))
+
     def by_slug(self, slug: str) -> Code | None:
         """The code of that slug, in any organisation."""
+        return self._one(self._by_slug, slug_key(slug))
+
+    def _one(self, sql: str, key: object) -> Code | None:
         with self._connections.connection() as database:
             # PERF: every scan that no cache answers comes here; by hand, as
             # `MembershipRepository.role` is.
-            row = database.execute_sql(self._by_slug, (slug_key(slug),)).fetchone()
+            row = database.execute_sql(sql, (key,)).fetchone()
         if row is None:
             return None
         (
@@ -447,7 +467,7 @@ class CodeRepository(_Repository):
             valid_until=_moment_or_none(valid_until),
             max_scans=max_scans,
             forward_query=bool(forward_query),
-            style=style,
+            style=None if style is None else UUID(style),
             revision=revision,
             created_at=to_moment(created_at),
             updated_at=to_moment(updated_at),
@@ -484,6 +504,7 @@ class CodeRepository(_Repository):
         """Store what may change, unless the stored revision is another than expected."""
         table, tag = tables.Code, tables.CodeTag
         with self._connections.transaction() as database:
+            _keep_styles(database, [code])
             cursor = database.execute(
                 table.update(_changeable(code)).where(
                     (table.id == code.id)
@@ -519,6 +540,143 @@ class CodeRepository(_Repository):
         }[name]
         order = column.desc() if sort.value.startswith("-") else column.asc()
         return order.collate(self._connections.collation) if name in ("title", "slug") else order
+
+
+class StyleRepository(_Repository):
+    """The style presets."""
+
+    def add(self, style: Style) -> None:
+        """Store it, or raise Conflict."""
+        insert = tables.Style.insert(
+            id=style.id,
+            organization=style.organization_id,
+            created_at=style.created_at,
+            **_of_style(style),
+        )
+        self._store(style, insert)
+
+    def get(self, organization_id: UUID, style_id: UUID) -> Style | None:
+        """The organisation's style of that id."""
+        table = tables.Style
+        return self._one((table.organization == organization_id) & (table.id == style_id))
+
+    def default(self, organization_id: UUID) -> Style | None:
+        """The style that is the organisation's default."""
+        table = tables.Style
+        return self._one((table.organization == organization_id) & table.is_default)
+
+    def of_organization(self, organization_id: UUID) -> Sequence[Style]:
+        """The organisation's styles, by name."""
+        query = _select_styles().where(tables.Style.organization == organization_id)
+        with self._connections.connection() as database:
+            styles = [Style(*row) for row in query.tuples().execute(database)]
+        return sorted(styles, key=lambda style: (style.name.casefold(), style.id))
+
+    def update(self, style: Style) -> bool:
+        """Store what may change, or raise Conflict."""
+        table = tables.Style
+        return self._store(
+            style,
+            table.update(_of_style(style)).where(
+                (table.id == style.id) & (table.organization == style.organization_id)
+            ),
+        )
+
+    def delete(self, organization_id: UUID, style_id: UUID) -> bool:
+        """Remove it, or raise Conflict."""
+        table, code = tables.Style, tables.Code
+        own = (table.organization == organization_id) & (table.id == style_id)
+        with self._connections.transaction() as database:
+            # Who gives the style to a code locks it too, so that the count below stays true.
+            if not _lock(database, table.select(table.id).where(own)):
+                return False
+            having = (code.organization == organization_id) & (code.style == style_id)
+            count = int(code.select(fn.COUNT(code.id)).where(having).scalar(database) or 0)
+            if count:
+                codes = "1 code has" if count == 1 else f"{count} codes have"
+                raise Conflict(f"{codes} this style; give them another, or none, first.")
+            return _any(database.execute(table.delete().where(own)))
+
+    def _store(self, style: Style, write: Any) -> bool:
+        for _ in range(_TRIES):
+            try:
+                with self._connections.transaction() as database:
+                    if style.is_default:
+                        _unset_default(database, style)
+                    return _any(database.execute(write))
+            except IntegrityError as error:
+                if self._name_is_taken(style):
+                    raise Conflict(
+                        f"there is a style {style.name!r} already; choose another name"
+                    ) from error
+                if self._connections.lacks_parent(error):
+                    raise self._conflict(error, "") from error
+                # Somebody else has made another style the default in the meantime: once more.
+        raise Conflict("The default style is being changed by others at this moment; try again.")
+
+    def _name_is_taken(self, style: Style) -> bool:
+        table = tables.Style
+        return (
+            self._one(
+                (table.organization == style.organization_id)
+                & (table.name_key == style.name.casefold())
+                & (table.id != style.id)
+            )
+            is not None
+        )
+
+    def _one(self, condition: Any) -> Style | None:
+        with self._connections.connection() as database:
+            row = _select_styles().where(condition).tuples().first(database)
+            return Style(*row) if row else None
+
+
+class LogoRepository(_Repository):
+    """The logos."""
+
+    def add(self, logo: Logo) -> None:
+        """Store it."""
+        values = _values(logo.info)
+        insert = tables.Logo.insert(
+            organization=values.pop("organization_id"), data=logo.data, **values
+        )
+        with self._writing("there is a logo of this id already") as database:
+            database.execute(insert)
+
+    def get(self, organization_id: UUID, logo_id: UUID) -> Logo | None:
+        """The organisation's logo of that id."""
+        table = tables.Logo
+        query = table.select(*_logo_columns(), table.data).where(
+            (table.organization == organization_id) & (table.id == logo_id)
+        )
+        with self._connections.connection() as database:
+            row = query.tuples().first(database)
+            return Logo(LogoInfo(*row[:-1]), bytes(row[-1])) if row else None
+
+    def of_organization(self, organization_id: UUID) -> Sequence[LogoInfo]:
+        """The organisation's logos, by name."""
+        table = tables.Logo
+        query = table.select(*_logo_columns()).where(table.organization == organization_id)
+        with self._connections.connection() as database:
+            logos = [LogoInfo(*row) for row in query.tuples().execute(database)]
+        return sorted(logos, key=lambda logo: (logo.name.casefold(), logo.id))
+
+    def delete(self, organization_id: UUID, logo_id: UUID) -> bool:
+        """Remove it, or raise Conflict."""
+        table, style = tables.Logo, tables.Style
+        own = (table.organization == organization_id) & (table.id == logo_id)
+        having = (style.organization == organization_id) & (style.logo == logo_id)
+        try:
+            with self._connections.transaction() as database:
+                return _any(database.execute(table.delete().where(own)))
+        except IntegrityError as error:
+            with self._connections.connection() as database:
+                names = style.select(style.name).where(having).order_by(style.name_key)
+                found = [name for (name,) in names.tuples().execute(database)]
+            raise Conflict(
+                f"The logo is in use by the styles {_listed(found)}; give them another, or none, "
+                "first."
+            ) from error
 
 
 class IdempotencyRepository(_Repository):
@@ -572,6 +730,8 @@ class DatabaseStorage:
         self.sessions = SessionRepository(connections)
         self.api_keys = ApiKeyRepository(connections)
         self.codes = CodeRepository(connections)
+        self.styles = StyleRepository(connections)
+        self.logos = LogoRepository(connections)
         self.idempotency = IdempotencyRepository(connections)
 
     def open(self) -> None:
@@ -630,10 +790,65 @@ def _moment_or_none(microseconds: int | None) -> datetime | None:
     return None if microseconds is None else to_moment(microseconds)
 
 
-def _lock(database: Connection, query: Any) -> list[Any]:
+def _lock(database: Connection, query: Any, lock: str = "FOR UPDATE") -> list[Any]:
     """The rows, locked until the transaction ends; SQLite's writer is alone anyway."""
     locking = database.for_update and database.in_transaction()
-    return list((query.for_update() if locking else query).tuples().execute(database))
+    return list((query.for_update(lock) if locking else query).tuples().execute(database))
+
+
+def _keep_styles(database: Connection, codes: Sequence[Code]) -> None:
+    """Keep the codes' styles from being deleted until the transaction ends, or raise Conflict."""
+    wanted = {(code.organization_id, code.style) for code in codes if code.style is not None}
+    table = tables.Style
+    for organization_id, style_id in sorted(wanted):
+        own = (table.organization == organization_id) & (table.id == style_id)
+        if not _lock(database, table.select(table.id).where(own), "FOR KEY SHARE"):
+            raise Conflict("The style has been deleted in the meantime; choose another, or none.")
+
+
+def _unset_default(database: Connection, style: Style) -> None:
+    table = tables.Style
+    own = table.organization == style.organization_id
+    # In one order, so that two who make a style the default do not wait for each other.
+    _lock(database, table.select(table.id).where(own).order_by(table.id))
+    others = own & table.is_default & (table.id != style.id)
+    database.execute(table.update(is_default=False).where(others))
+
+
+def _of_style(style: Style) -> dict[str, Any]:
+    """The columns of all that may change of a style."""
+    return {
+        "name": style.name,
+        "name_key": style.name.casefold(),
+        "look": style.look,
+        "logo": style.look.logo,
+        "is_default": style.is_default,
+        "updated_at": style.updated_at,
+    }
+
+
+def _select_styles() -> Any:
+    """A selection of styles whose columns are the fields of `Style`, in their order."""
+    return tables.Style.select(*_columns(tables.Style, Style))
+
+
+def _logo_columns() -> list[Any]:
+    return _columns(tables.Logo, LogoInfo)
+
+
+def _columns(table: Any, struct: type[Any]) -> list[Any]:
+    """The columns of a table that hold a struct's fields, in their order."""
+    return [
+        table.organization if name == "organization_id" else getattr(table, name)
+        for name in struct.__struct_fields__
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of the names, and how many more there are."""
+    more = len(names) - _NAMED
+    shown = ", ".join(repr(name) for name in names[:_NAMED])
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _scans_total() -> Any:

@@ -14,13 +14,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from peewee import (
+    SQL,
     BigAutoField,
     BigIntegerField,
     BlobField,
     BooleanField,
     CompositeKey,
     DateField,
+    DoubleField,
     ForeignKeyField,
     IntegerField,
     Model,
@@ -28,7 +31,7 @@ from peewee import (
     UUIDField,
 )
 
-from core.api import Role
+from core.api import LogoType, Look, Role
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -90,6 +93,42 @@ class TagsField(TextField):
         return to_tags(value)
 
 
+class UuidTextField(TextField):
+    """A UUID in the spelling that people see."""
+
+    def db_value(self, value: Any) -> Any:
+        """Take a UUID."""
+        return str(value) if isinstance(value, UUID) else value
+
+    def python_value(self, value: Any) -> Any:
+        """Give a UUID."""
+        return None if value is None else UUID(value)
+
+
+class LookField(TextField):
+    """A look, as a JSON object that names every field: defaults may change, stored looks do not."""
+
+    def db_value(self, value: Any) -> Any:
+        """Take a look."""
+        return msgspec.json.encode(value).decode() if isinstance(value, Look) else value
+
+    def python_value(self, value: Any) -> Any:
+        """Give a look."""
+        return msgspec.json.decode(value, type=Look)
+
+
+class LogoTypeField(TextField):
+    """The media type of a logo."""
+
+    def db_value(self, value: Any) -> Any:
+        """Take a media type."""
+        return value.value if isinstance(value, LogoType) else value
+
+    def python_value(self, value: Any) -> Any:
+        """Give a media type."""
+        return LogoType(value)
+
+
 def _belongs_to(model: type[Model], *, index: bool = False) -> Any:
     # An index is needed only where no other one begins with the column.
     return ForeignKeyField(model, on_delete="CASCADE", backref="+", index=index)
@@ -108,13 +147,17 @@ class Organization(Model):
 
 
 class BusinessCode(Model):
-    """What each organisation's business code encodes, where it was set."""
+    """What each organisation's business code encodes, where it was set.
+
+    `document` is the typed content, as JSON, that `content` was made of.
+    """
 
     organization = ForeignKeyField(
         Organization, primary_key=True, on_delete="CASCADE", backref="+", index=False
     )
     content = TextField()
     updated_at = InstantField()
+    document = TextField(null=True)
 
     class Meta:
         table_name = "business_codes"
@@ -194,7 +237,7 @@ class Code(Model):
     valid_until = InstantField(null=True)
     max_scans = BigIntegerField(null=True)
     forward_query = BooleanField()
-    style = TextField(null=True)
+    style = UuidTextField(null=True)
     revision = IntegerField()
     created_at = InstantField()
     updated_at = InstantField()
@@ -205,6 +248,49 @@ class Code(Model):
     class Meta:
         table_name = "codes"
         indexes = ((("organization", "created_at"), False),)
+
+
+class Logo(Model):
+    """The logos."""
+
+    id = UUIDField(primary_key=True)
+    organization = _belongs_to(Organization, index=True)
+    name = TextField()
+    media_type = LogoTypeField()
+    width = DoubleField()
+    height = DoubleField()
+    created_at = InstantField()
+    data = BlobField()
+
+    class Meta:
+        table_name = "logos"
+
+
+class Style(Model):
+    """The style presets; `name_key` is the casefolded name.
+
+    `logo` is the one that `look` names, here so that the database refuses to delete it.
+    """
+
+    id = UUIDField(primary_key=True)
+    organization = _belongs_to(Organization)
+    name = TextField()
+    look = LookField()
+    is_default = BooleanField()
+    created_at = InstantField()
+    updated_at = InstantField()
+    name_key = TextField()
+    logo = ForeignKeyField(Logo, null=True, backref="+")
+
+    class Meta:
+        table_name = "styles"
+        indexes = ((("organization", "name_key"), True),)
+
+
+# At most one style of an organisation is its default, whoever writes at the same time.
+Style.add_index(
+    Style.index(Style.organization, unique=True, where=SQL("is_default"), name="styles_default")
+)
 
 
 class CodeTag(Model):
@@ -290,6 +376,8 @@ ALL: tuple[type[Model], ...] = (
     Session,
     ApiKey,
     Code,
+    Logo,
+    Style,
     CodeTag,
     CodeCount,
     IdempotencyKey,

@@ -18,11 +18,18 @@ from peewee import Database
 
 from core.api import (
     ApiKey,
+    BusinessCode,
     Code,
     CodeQuery,
     CodeSort,
     Conflict,
+    FinderShape,
+    Logo,
+    LogoInfo,
+    LogoType,
+    Look,
     Membership,
+    ModuleShape,
     Organization,
     Role,
     Scan,
@@ -30,12 +37,14 @@ from core.api import (
     SlugTaken,
     Storage,
     StorageUnavailable,
+    Style,
     User,
 )
 from plugins.storage import tables
 from tests import samples
 from tests.servers import Backend, Children
 
+MIGRATIONS = ["0001_initial", "0002_looks"]
 NOW = datetime(2026, 3, 29, 1, 2, 3, 456789, tzinfo=UTC)
 
 
@@ -72,6 +81,29 @@ def add_member(storage: Storage, organization: Organization, email: str, role: R
 def make_code(organization: Organization, slug: str, **values: Any) -> Code:
     moments = {"created_at": NOW, "updated_at": NOW}
     return samples.make_code(organization.id, slug=slug, **(moments | values))
+
+
+def add_style(
+    storage: Storage, organization: Organization, name: str = "Dark", **values: Any
+) -> Style:
+    fields = {"look": Look(color="#0a3d62"), "is_default": False} | values
+    style = Style(
+        id=uuid4(),
+        organization_id=organization.id,
+        name=name,
+        created_at=NOW,
+        updated_at=NOW,
+        **fields,
+    )
+    storage.styles.add(style)
+    return style
+
+
+def add_logo(storage: Storage, organization: Organization, name: str = "Anchor") -> Logo:
+    info = LogoInfo(uuid4(), organization.id, name, LogoType.SVG, 24.5, 1 / 3, NOW)
+    logo = Logo(info, b"\x00<svg/>\xff")
+    storage.logos.add(logo)
+    return logo
 
 
 def slugs(storage: Storage, organization: Organization, **query: Any) -> list[str]:
@@ -160,7 +192,11 @@ def test_a_deleted_organization_takes_everything_with_it(
     storage.codes.add([code])
     storage.api_keys.add(make_key(organization))
     storage.idempotency.claim(organization.id, "key", b"digest", NOW)
-    storage.organizations.set_business_content(organization.id, "https://example.com", NOW)
+    storage.organizations.set_business_code(
+        organization.id, BusinessCode("https://example.com"), NOW
+    )
+    logo = add_logo(storage, organization)
+    add_style(storage, organization, look=Look(logo=logo.info.id))
     backend.scans.append([Scan(code.id, organization.id, NOW, b"v", False)])
     other = add_organization(storage, slug="other")
     kept = make_code(other, "KEPT")
@@ -176,27 +212,25 @@ def test_a_deleted_organization_takes_everything_with_it(
     with storage._connections.connection() as database:  # type: ignore[attr-defined]
         for table in (
             "memberships", "api_keys", "idempotency_keys", "business_codes", "code_tags",
-            "code_counts", "scans",
+            "code_counts", "scans", "styles", "logos",
         ):  # fmt: skip
             (count,) = database.execute_sql(f"SELECT COUNT(*) FROM {table}").fetchone()
             assert count == 0, table
 
 
-def test_business_content_is_unset_set_and_replaced(
+def test_a_business_code_is_unset_set_and_replaced(
     storage: Storage, organization: Organization
 ) -> None:
-    assert storage.organizations.business_content(organization.id) is None
+    assert storage.organizations.business_code(organization.id) is None
 
-    storage.organizations.set_business_content(organization.id, "Café 🍵", NOW)
-    assert storage.organizations.business_content(organization.id) == "Café 🍵"
-
-    storage.organizations.set_business_content(organization.id, "other", NOW)
-    assert storage.organizations.business_content(organization.id) == "other"
+    for code in (BusinessCode("Café 🍵", '{"type": "text"}'), BusinessCode("other")):
+        storage.organizations.set_business_code(organization.id, code, NOW)
+        assert storage.organizations.business_code(organization.id) == code
 
 
-def test_business_content_of_a_deleted_organization_is_a_conflict(storage: Storage) -> None:
+def test_a_business_code_of_a_deleted_organization_is_a_conflict(storage: Storage) -> None:
     with pytest.raises(Conflict, match="deleted"):
-        storage.organizations.set_business_content(uuid4(), "text", NOW)
+        storage.organizations.set_business_code(uuid4(), BusinessCode("text"), NOW)
 
 
 # Users
@@ -404,7 +438,7 @@ def test_a_code_comes_back_as_it_was_stored(storage: Storage, organization: Orga
         valid_until=NOW + timedelta(microseconds=1),
         max_scans=2**31 - 1,
         forward_query=True,
-        style="dark",
+        style=add_style(storage, organization).id,
         revision=7,
         updated_at=NOW + timedelta(days=1),
     )
@@ -672,7 +706,7 @@ def test_an_update_stores_everything_but_the_slug(
         valid_until=NOW + timedelta(days=1),
         max_scans=3,
         forward_query=True,
-        style="s",
+        style=add_style(storage, organization).id,
         revision=2,
         updated_at=NOW + timedelta(seconds=1),
         scans_total=1,
@@ -820,6 +854,223 @@ def test_of_many_claims_one_holds(storage: Storage, organization: Organization) 
     assert sorted(outcomes) == [False] * 5 + [True]
 
 
+# Styles and logos
+
+
+def test_a_style_comes_back_as_it_was_stored(storage: Storage, organization: Organization) -> None:
+    logo = add_logo(storage, organization)
+    full = Look(
+        color="#0a3d62",
+        background="transparent",
+        shape=ModuleShape.DOT,
+        finder_shape=FinderShape.CIRCLE,
+        logo=logo.info.id,
+        logo_size=33,
+        caption="Scan 🍵 'me'",
+    )
+    styles = [
+        add_style(storage, organization, "Zebra", look=full, is_default=True),
+        add_style(storage, organization, "apple", look=Look()),
+    ]
+
+    for style in styles:
+        found = storage.styles.get(organization.id, style.id)
+        assert found == style
+        assert type(found.is_default) is bool
+    assert storage.styles.of_organization(organization.id) == styles[::-1]
+    assert storage.styles.default(organization.id) == styles[0]
+
+
+def test_styles_and_logos_of_others_are_not_there(
+    storage: Storage, organization: Organization
+) -> None:
+    style = add_style(storage, organization, is_default=True)
+    logo = add_logo(storage, organization)
+    other = add_organization(storage, slug="other")
+
+    assert storage.styles.get(other.id, style.id) is None
+    assert storage.styles.default(other.id) is None
+    assert storage.styles.of_organization(other.id) == []
+    assert storage.styles.update(replace(style, organization_id=other.id, name="mine")) is False
+    assert storage.styles.delete(other.id, style.id) is False
+    assert storage.logos.get(other.id, logo.info.id) is None
+    assert storage.logos.of_organization(other.id) == []
+    assert storage.logos.delete(other.id, logo.info.id) is False
+    assert storage.styles.get(organization.id, style.id) == style
+    assert storage.logos.get(organization.id, logo.info.id) == logo
+
+
+def test_a_style_name_is_taken_once_without_regard_to_case(
+    storage: Storage, organization: Organization
+) -> None:
+    style = add_style(storage, organization, "Straße")
+    other = add_style(storage, organization, "other")
+
+    with pytest.raises(Conflict, match="STRASSE"):
+        add_style(storage, organization, "STRASSE", is_default=True)
+    with pytest.raises(Conflict, match="strasse"):
+        storage.styles.update(replace(other, name="strasse"))
+
+    assert storage.styles.of_organization(organization.id) == [other, style]
+    add_style(storage, add_organization(storage, slug="other"), "Straße")
+
+
+def test_a_style_takes_whatever_may_change(storage: Storage, organization: Organization) -> None:
+    logo = add_logo(storage, organization)
+    style = add_style(storage, organization)
+    changed = replace(
+        style,
+        name="DARK",
+        look=Look(caption="menu", logo=logo.info.id),
+        is_default=True,
+        updated_at=NOW + timedelta(seconds=1),
+    )
+
+    moved = replace(changed, created_at=NOW + timedelta(days=1))
+    assert storage.styles.update(moved) is True
+    assert storage.styles.get(organization.id, style.id) == changed
+    assert storage.styles.update(replace(style, id=uuid4(), name="none")) is False
+
+
+def test_a_default_takes_the_place_of_the_one_before(
+    storage: Storage, organization: Organization
+) -> None:
+    elsewhere = add_style(storage, add_organization(storage, slug="o"), is_default=True)
+    first = add_style(storage, organization, "first", is_default=True)
+    second = add_style(storage, organization, "second", is_default=True)
+    assert storage.styles.default(organization.id) == second
+
+    storage.styles.update(first)
+    assert storage.styles.default(organization.id) == first
+    assert storage.styles.get(organization.id, second.id) == replace(second, is_default=False)
+
+    storage.styles.update(replace(first, is_default=False))
+    assert storage.styles.default(organization.id) is None
+    assert storage.styles.default(elsewhere.organization_id) == elsewhere
+
+
+def test_of_defaults_that_are_added_at_the_same_time_one_stays(
+    storage: Storage, organization: Organization
+) -> None:
+    def add(name: str) -> Callable[[], Style]:
+        return lambda: add_style(storage, organization, name, is_default=True)
+
+    outcomes = at_the_same_time(*(add(name) for name in "abcd"))
+
+    assert all(isinstance(outcome, Style) for outcome in outcomes), outcomes
+    styles = storage.styles.of_organization(organization.id)
+    assert sum(style.is_default for style in styles) == 1
+    assert len(styles) == 4
+
+
+def test_a_failed_default_leaves_the_one_before(
+    storage: Storage, organization: Organization
+) -> None:
+    style = add_style(storage, organization, is_default=True)
+
+    with pytest.raises(Conflict):
+        add_style(storage, organization, style.name, is_default=True)
+    with pytest.raises(Conflict, match="deleted"):
+        add_style(storage, organization, "x", is_default=True, look=Look(logo=uuid4()))
+
+    assert storage.styles.of_organization(organization.id) == [style]
+
+
+def test_a_style_that_codes_have_is_not_deleted(
+    storage: Storage, organization: Organization
+) -> None:
+    style = add_style(storage, organization)
+    codes = [make_code(organization, slug, style=style.id) for slug in ("ONE", "TWO")]
+    storage.codes.add(codes)
+
+    with pytest.raises(Conflict, match="2 codes have"):
+        storage.styles.delete(organization.id, style.id)
+    storage.codes.delete(organization.id, codes[0].id)
+    with pytest.raises(Conflict, match="1 code has"):
+        storage.styles.delete(organization.id, style.id)
+    storage.codes.update(replace(codes[1], style=None, revision=2), 1)
+
+    assert storage.styles.delete(organization.id, style.id) is True
+    assert storage.styles.delete(organization.id, style.id) is False
+    assert storage.styles.of_organization(organization.id) == []
+
+
+def test_a_code_cannot_take_a_style_that_is_not_there(
+    storage: Storage, organization: Organization
+) -> None:
+    foreign = add_style(storage, add_organization(storage, slug="other"))
+    code = make_code(organization, "MENU")
+    storage.codes.add([code])
+
+    for style in (uuid4(), foreign.id):
+        with pytest.raises(Conflict, match="style"):
+            storage.codes.add([make_code(organization, "NEW", style=style)])
+        with pytest.raises(Conflict, match="style"):
+            storage.codes.update(replace(code, style=style, revision=2), 1)
+
+    assert storage.codes.by_slug("NEW") is None
+    assert storage.codes.by_slug("MENU") == code
+
+
+def test_a_style_is_given_and_deleted_at_the_same_time(
+    storage: Storage, organization: Organization
+) -> None:
+    for n in range(8):
+        style = add_style(storage, organization)
+        code = make_code(organization, f"CODE-{n}", style=style.id)
+
+        at_the_same_time(
+            lambda code=code: storage.codes.add([code]),  # type: ignore[misc]
+            lambda style=style: storage.styles.delete(organization.id, style.id),  # type: ignore[misc]
+        )
+
+        stored = storage.codes.by_slug(code.slug) is not None
+        kept = storage.styles.get(organization.id, style.id) is not None
+        assert stored is kept
+        storage.codes.delete(organization.id, code.id)
+        storage.styles.delete(organization.id, style.id)
+
+
+def test_a_logo_comes_back_as_it_was_stored(storage: Storage, organization: Organization) -> None:
+    logos = [add_logo(storage, organization, name) for name in ("b", "A", "b")]
+
+    for logo in logos:
+        found = storage.logos.get(organization.id, logo.info.id)
+        assert found == logo
+        assert type(found.data) is bytes
+    listed = storage.logos.of_organization(organization.id)
+    assert [info.name for info in listed] == ["A", "b", "b"]
+    assert {info.id for info in listed} == {logo.info.id for logo in logos}
+
+
+def test_a_logo_that_styles_have_is_not_deleted(
+    storage: Storage, organization: Organization
+) -> None:
+    logo = add_logo(storage, organization)
+    look = Look(logo=logo.info.id)
+    styles = [add_style(storage, organization, f"S{n}", look=look) for n in range(7)]
+
+    with pytest.raises(Conflict, match="'S0', 'S1', 'S2', 'S3', 'S4' and 2 more"):
+        storage.logos.delete(organization.id, logo.info.id)
+    for style in styles[1:]:
+        storage.styles.delete(organization.id, style.id)
+    with pytest.raises(Conflict, match="'S0';"), storage.transaction():
+        storage.logos.delete(organization.id, logo.info.id)
+    storage.styles.update(replace(styles[0], look=Look()))
+
+    assert storage.logos.delete(organization.id, logo.info.id) is True
+    assert storage.logos.delete(organization.id, logo.info.id) is False
+    assert storage.logos.of_organization(organization.id) == []
+
+
+def test_styles_and_logos_of_a_deleted_organization_are_a_conflict(storage: Storage) -> None:
+    gone = Organization(uuid4(), "Gone", "gone", NOW)
+    with pytest.raises(Conflict, match="deleted"):
+        add_style(storage, gone)
+    with pytest.raises(Conflict, match="deleted"):
+        add_logo(storage, gone)
+
+
 # Transactions, connections, migrations
 
 
@@ -905,11 +1156,11 @@ def test_pending_migrations_are_told_without_making_anything(empty_backend: Back
     storage: Any = empty_backend.storage
     storage.open()
 
-    assert list(storage.pending_migrations()) == ["0001_initial"]
-    assert list(storage.pending_migrations()) == ["0001_initial"]
+    assert list(storage.pending_migrations()) == MIGRATIONS
+    assert list(storage.pending_migrations()) == MIGRATIONS
     with storage._connections.connection() as database:
         assert database.get_tables() == []
-    assert list(storage.migrate()) == ["0001_initial"]
+    assert list(storage.migrate()) == MIGRATIONS
     assert list(storage.pending_migrations()) == []
     assert list(storage.migrate()) == []
     storage.close()
@@ -935,7 +1186,7 @@ def test_of_several_starting_processes_one_migrates(empty_backend: Backend) -> N
         children.go()
         applied = children.lines()
 
-    assert sorted(applied) == ["", "", "", "0001_initial"]
+    assert sorted(applied) == ["", "", "", " ".join(MIGRATIONS)]
     assert list(empty_backend.storage.pending_migrations()) == []
     empty_backend.storage.close()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -15,11 +15,17 @@ from falcon.testing import Result, TestClient
 
 from core.app import Application, create_app
 from core.domain.accounts import Credentials, OrganizationDraft, Role
-from core.domain.codes import Code, CodeDraft
+from core.domain.codes import BusinessCode, Code, CodeDraft
+from core.domain.logos import Logo, LogoInfo, LogoType
+from core.domain.looks import PLAIN, Style
 from core.domain.validation import Secret
 from core.settings import Settings, parse
 
 PASSWORD = "correct horse battery"
+LOGO = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9" width="9" height="9">'
+    b'<path d="M0 0h9v9z"/></svg>'
+)
 START = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)
 
 
@@ -46,6 +52,8 @@ class Tenant(msgspec.Struct):
     cookies: dict[Role, str]
     keys: dict[Role, str]
     key_id: UUID
+    style_id: UUID
+    logo_id: UUID
 
     @property
     def url(self) -> str:
@@ -120,7 +128,9 @@ def _tenant(app: Application, slug: str) -> Tenant:
     code = services.codes.create(
         organization.id, CodeDraft(destination=f"https://{slug}.example/menu", slug=f"{slug}-menu")
     )
-    services.organizations.set_business_content(organization.id, f"https://{slug}.example")
+    services.organizations.set_business_code(
+        organization.id, BusinessCode(f"https://{slug}.example")
+    )
     users, cookies, keys = {}, {}, {}
     for role in Role:
         email = f"{role}@{slug}.example"
@@ -132,7 +142,11 @@ def _tenant(app: Application, slug: str) -> Tenant:
     key_id = next(
         key.id for key in services.organizations.keys(organization.id) if key.role is Role.MEMBER
     )
-    return Tenant(organization.id, slug, code, users, cookies, keys, key_id)
+    style = Style(uuid4(), organization.id, "Seeded", PLAIN, False, START, START)
+    services.storage.styles.add(style)
+    logo = LogoInfo(uuid4(), organization.id, "Seeded", LogoType.SVG, 9, 9, START)
+    services.storage.logos.add(Logo(logo, LOGO))
+    return Tenant(organization.id, slug, code, users, cookies, keys, key_id, style.id, logo.id)
 
 
 @pytest.fixture

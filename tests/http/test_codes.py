@@ -69,7 +69,7 @@ def test_a_change_changes_what_is_sent_and_leaves_the_rest(
     assert editor.patch(url, {"tags": ["b", "c"]}).json["tags"] == ["b", "c"]
 
 
-@pytest.mark.parametrize("field", ["slug", "id", "revision", "created_at", "scans_total", "style"])
+@pytest.mark.parametrize("field", ["slug", "id", "revision", "created_at", "scans_total"])
 def test_what_must_not_change_cannot_be_sent(editor: Api, acme: Tenant, field: str) -> None:
     answer = editor.patch(acme.code_url, {field: "x", "title": "y"})
     assert answer.status_code == 422

@@ -165,6 +165,179 @@ def test_a_drawn_image_is_kept(
     def refuse(*_: object) -> bytes:
         raise InvalidFields.of("drawn", "again")
 
-    monkeypatch.setattr(type(app.services.images), "_draw", refuse)
+    monkeypatch.setattr(type(app.services.images), "draw", refuse)
     assert member.get(f"{acme.code_url}/image").content == first.content
     assert member.get(f"{acme.code_url}/image", query_string="size=400").status_code == 422
+
+
+BLUE_DOTS = {"color": "0a3d62", "shape": "dot", "finder_shape": "rounded"}
+
+
+def refused(answer: Result) -> dict[str, str]:
+    assert answer.status_code == 422, answer.text
+    return {problem["field"]: problem["message"] for problem in answer.json["errors"]}
+
+
+def test_a_look_is_drawn_as_it_is_asked_for(member: Api, acme: Tenant) -> None:
+    answer = member.get(f"{acme.code_url}/image", params={**BLUE_DOTS, "caption": "Scan me"})
+    assert decoded(answer) == "HTTP://QZ.TEST/R/ACME-MENU"
+    colours = Image.open(io.BytesIO(answer.content)).convert("RGB").getcolors(1 << 24)
+    assert (0x0A, 0x3D, 0x62) in {colour for _, colour in colours}
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+def test_a_look_that_cannot_be_scanned_is_refused_every_time(member: Api, acme: Tenant) -> None:
+    for _ in range(2):
+        problems = refused(member.get(f"{acme.code_url}/image", params={"color": "ffee00"}))
+        assert "1.2 to 1" in problems["color"]
+    # The verdict is about the look, and holds for the other formats too.
+    assert refused(
+        member.get(f"{acme.code_url}/image", params={"color": "ffee00", "format": "svg"})
+    )
+
+
+def test_every_wrong_part_of_a_look_is_named(member: Api, acme: Tenant) -> None:
+    wrong = {"color": "#12", "background": "sky", "logo": "../x", "shape": "heart"}
+    problems = refused(member.get(f"{acme.code_url}/image", params=wrong))
+    assert set(problems) == {"shape"}
+    del wrong["shape"]
+    problems = refused(member.get(f"{acme.code_url}/image", params=wrong))
+    assert set(problems) == {"color", "background", "logo"}
+
+
+def test_a_logo_of_the_organization_is_drawn_and_that_of_another_one_is_not(
+    member: Api, acme: Tenant, globex: Tenant
+) -> None:
+    answer = member.get(f"{acme.code_url}/image", params={"logo": str(acme.logo_id)})
+    assert decoded(answer) == "HTTP://QZ.TEST/R/ACME-MENU"
+    problems = refused(member.get(f"{acme.code_url}/image", params={"logo": str(globex.logo_id)}))
+    assert set(problems) == {"logo"}
+
+
+def test_a_logo_that_is_too_large_is_told_what_works(member: Api, acme: Tenant) -> None:
+    asked = {"logo": str(acme.logo_id), "logo_size": 60}
+    message = refused(member.get(f"{acme.code_url}/image", params=asked))["logo_size"]
+    works = int(message.split("at most ")[1].split()[0])
+    answer = member.get(f"{acme.code_url}/image", params={**asked, "logo_size": works})
+    assert decoded(answer) == "HTTP://QZ.TEST/R/ACME-MENU"
+
+
+def test_the_default_style_is_used_and_can_be_left_out(
+    app: Application, member: Api, acme: Tenant
+) -> None:
+    plain = member.get(f"{acme.code_url}/image").content
+    admin = Api(app, {"Cookie": acme.cookies[Role.ADMIN]})
+    draft = {"name": "House", "default": True, **BLUE_DOTS}
+    style = admin.post(f"{acme.url}/styles", draft)
+    assert style.status_code == 201, style.text
+    styled = member.get(f"{acme.code_url}/image").content
+    assert styled != plain
+    by_id = member.get(f"{acme.code_url}/image", params={"style": style.json["id"]})
+    assert by_id.content == styled
+    assert member.get(f"{acme.code_url}/image", params={"style": "plain"}).content == plain
+
+
+def test_formats_are_named_where_one_is_unknown(member: Api, acme: Tenant) -> None:
+    message = refused(member.get(f"{acme.code_url}/image", params={"format": "bmp"}))["format"]
+    assert message == "'bmp' is unknown; enabled are: eps, jpeg, png, svg, text, webp"
+
+
+def test_the_density_is_given_once(member: Api, acme: Tenant) -> None:
+    both = {"dpi": "300", "width_mm": "20"}
+    assert set(refused(member.get(f"{acme.code_url}/image", params=both))) == {"dpi"}
+    answer = member.get(f"{acme.code_url}/image", params={"width_mm": "25.4"})
+    assert Image.open(io.BytesIO(answer.content)).info["dpi"] == pytest.approx((300, 300), rel=1e-4)
+
+
+def test_whatever_is_posted_is_drawn_and_not_kept(member: Api, acme: Tenant) -> None:
+    body = {"content": "Grüße", "format": "svg", "size": 400, "color": "#333"}
+    answer = member.post(f"{acme.url}/images", body)
+    assert answer.status_code == 200
+    assert 'width="400"' in answer.text
+    assert set(refused(member.post(f"{acme.url}/images", {"size": "x", "colour": 1}))) == {
+        "size",
+        "colour",
+        "content",
+    }
+    assert set(refused(member.post(f"{acme.url}/images", {"content": "a" * 3000}))) == {"content"}
+
+
+class TestSignedAddresses:
+    """`/i/...`: images for everybody, and only those that were given out."""
+
+    @pytest.fixture
+    def public(self, app: Application) -> Api:
+        return Api(app, {})
+
+    def path(self, member: Api, acme: Tenant, **params: str) -> str:
+        answer = member.get(f"{acme.code_url}/image-url", params=params)
+        assert answer.status_code == 200, answer.text
+        url: str = answer.json["url"]
+        assert url.startswith("http://qz.test/i/")
+        return url.removeprefix("http://qz.test")
+
+    def test_the_address_shows_the_same_image_to_everybody(
+        self, member: Api, acme: Tenant, public: Api
+    ) -> None:
+        path = self.path(member, acme, size="400", **BLUE_DOTS)
+        answer = public.get(path)
+        own = member.get(f"{acme.code_url}/image", params={"size": "400", **BLUE_DOTS})
+        assert answer.content == own.content
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        tag = answer.headers["ETag"]
+        assert public.get(path, headers={"If-None-Match": tag}).status_code == 304
+
+    @pytest.mark.parametrize(
+        ("part", "other"),
+        [("size=400", "size=500"), (".png", ".svg"), ("/i/", "/i/x"), ("revision=", "revision=1")],
+    )
+    def test_another_parameter_is_another_image_that_nobody_signed(
+        self, member: Api, owner: Api, acme: Tenant, public: Api, part: str, other: str
+    ) -> None:
+        owner.patch(acme.code_url, {"title": "Another revision"})
+        path = self.path(member, acme, size="400")
+        assert part in path
+        assert public.get(path).status_code == 200
+        assert public.get(path.replace(part, other)).status_code == 404
+
+    def test_no_change_of_code_or_style_changes_what_was_given_out(
+        self, app: Application, member: Api, owner: Api, acme: Tenant, public: Api
+    ) -> None:
+        path = self.path(member, acme)
+        before = public.get(path).content
+        assert (
+            owner.patch(acme.code_url, {"destination": "https://else.example"}).status_code == 200
+        )
+        admin = Api(app, {"Cookie": acme.cookies[Role.ADMIN]})
+        admin.post(f"{acme.url}/styles", {"name": "House", "default": True, **BLUE_DOTS})
+        assert public.get(path).content == before
+        assert self.path(member, acme) != path
+        assert public.get(self.path(member, acme)).content != before
+
+    def test_the_address_of_a_deleted_code_is_gone(
+        self, member: Api, owner: Api, acme: Tenant, public: Api
+    ) -> None:
+        path = self.path(member, acme)
+        assert owner.delete(acme.code_url).status_code == 204
+        assert public.get(path).status_code == 404
+
+    def test_an_image_that_cannot_be_scanned_gets_no_address(
+        self, member: Api, acme: Tenant
+    ) -> None:
+        assert set(
+            refused(member.get(f"{acme.code_url}/image-url", params={"color": "ffee00"}))
+        ) == {"color"}
+
+
+class TestPresetsOnly:
+    """`images.ad_hoc_styles = false`."""
+
+    @pytest.fixture
+    def sections(self) -> dict[str, dict[str, object]]:
+        return {"images": {"ad_hoc_styles": False}}
+
+    def test_every_ad_hoc_part_of_a_look_is_refused(self, member: Api, acme: Tenant) -> None:
+        problems = refused(member.get(f"{acme.code_url}/image", params=BLUE_DOTS))
+        assert set(problems) == set(BLUE_DOTS)
+        style = {"style": str(acme.style_id)}
+        assert member.get(f"{acme.code_url}/image", params=style).status_code == 200

@@ -11,7 +11,7 @@ from core.app import Application
 from core.domain.accounts import Role
 from core.http.resources.base import Access
 from core.http.routes import ROUTES
-from tests.http.conftest import Api, Seed, Tenant
+from tests.http.conftest import LOGO, Api, Seed, Tenant
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -22,6 +22,15 @@ class Call(msgspec.Struct, frozen=True):
     role: Role
     status: int
     body: Any = None
+    picture: bytes | None = None
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What is sent, as a client takes it."""
+        if self.picture is None:
+            return {"json": self.body}
+        kind = {"Content-Type": "image/svg+xml"}
+        return {"body": self.picture, "headers": kind, "params": {"name": "New"}}
 
     def url(self, tenant: Tenant, organization: Tenant | None = None) -> str:
         return self.path.format(
@@ -29,6 +38,8 @@ class Call(msgspec.Struct, frozen=True):
             qr_id=tenant.code.id,
             user_id=tenant.users[Role.MEMBER],
             key_id=tenant.key_id,
+            style_id=tenant.style_id,
+            logo_id=tenant.logo_id,
         )
 
     def __str__(self) -> str:
@@ -64,9 +75,20 @@ CALLS = [
     Call("PATCH", CODE, Role.EDITOR, 200, {"title": "New"}),
     Call("DELETE", CODE, Role.EDITOR, 204),
     Call("GET", CODE + "/image", Role.MEMBER, 200),
+    Call("GET", CODE + "/image-url", Role.MEMBER, 200),
+    Call("POST", ORG + "/images", Role.MEMBER, 200, {"content": "text"}),
     Call("GET", ORG + "/qr-business", Role.MEMBER, 200),
     Call("PUT", ORG + "/qr-business", Role.ADMIN, 200, {"content": "https://example.org"}),
     Call("GET", ORG + "/qr-business/image", Role.MEMBER, 200),
+    Call("GET", ORG + "/styles", Role.MEMBER, 200),
+    Call("POST", ORG + "/styles", Role.ADMIN, 201, {"name": "New", "color": "#123"}),
+    Call("GET", ORG + "/styles/{style_id}", Role.MEMBER, 200),
+    Call("PATCH", ORG + "/styles/{style_id}", Role.ADMIN, 200, {"name": "New"}),
+    Call("DELETE", ORG + "/styles/{style_id}", Role.ADMIN, 204),
+    Call("GET", ORG + "/logos", Role.MEMBER, 200),
+    Call("POST", ORG + "/logos", Role.ADMIN, 201, picture=LOGO),
+    Call("GET", ORG + "/logos/{logo_id}", Role.MEMBER, 200),
+    Call("DELETE", ORG + "/logos/{logo_id}", Role.ADMIN, 204),
     Call("GET", CODE + "/timeline", Role.ANALYST, 200),
     Call("GET", CODE + "/stats", Role.ANALYST, 200),
     Call("GET", CODE + "/scans", Role.ANALYST, 200),
@@ -118,14 +140,14 @@ def test_a_role_may_do_what_the_table_says_and_nothing_elsewhere(
 ) -> None:
     api = caller(app, seed.acme, role, credential)
 
-    foreign = api(call.method, call.url(seed.globex), json=call.body)
+    foreign = api(call.method, call.url(seed.globex), **call.content)
     assert foreign.status_code == 404
 
-    if "{qr_id}" in call.path or "{user_id}" in call.path or "{key_id}" in call.path:
-        mixed = api(call.method, call.url(seed.globex, seed.acme), json=call.body)
+    if call.path.count("{") > 1:
+        mixed = api(call.method, call.url(seed.globex, seed.acme), **call.content)
         assert mixed.status_code == (404 if role.includes(call.role) else 403)
 
-    own = api(call.method, call.url(seed.acme), json=call.body)
+    own = api(call.method, call.url(seed.acme), **call.content)
     assert own.status_code == (call.status if role.includes(call.role) else 403), own.text
     if own.status_code == 403 and call.method != "HEAD":
         assert call.role.value in own.json["detail"]
@@ -136,6 +158,9 @@ def test_a_role_may_do_what_the_table_says_and_nothing_elsewhere(
     assert other.get(seed.globex.code_url).json["revision"] == 1
     assert len(other.get(f"{seed.globex.url}/members").json["items"]) == len(Role)
     assert len(other.get(f"{seed.globex.url}/api-keys").json["items"]) == len(Role)
+    for things in ("styles", "logos"):
+        (thing,) = other.get(f"{seed.globex.url}/{things}").json["items"]
+        assert thing["name"] == "Seeded"
 
 
 @everything
@@ -149,7 +174,7 @@ def test_nobody_may_do_anything_without_signing_in(
         {"Authorization": "Basic b3duZXI6cGFzc3dvcmQ="},
         {"Authorization": "Bearer"},
     ):
-        answer = Api(app, headers)(call.method, call.url(seed.acme), json=call.body)
+        answer = Api(app, headers)(call.method, call.url(seed.acme), **call.content)
         assert answer.status_code == 401
         assert "Bearer" in answer.headers["WWW-Authenticate"]
 

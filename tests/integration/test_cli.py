@@ -7,12 +7,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from core.app import create_app
 from core.domain.accounts import Credentials
 from core.domain.validation import Secret
 from core.http.routes import ROUTES
 from core.settings import load
+from tests.contract.reading import read
 from tests.integration.service import QUIETZONE, ROOT
 
 
@@ -237,3 +239,35 @@ def test_a_settings_file_states_only_what_differs(quietzone: Shell) -> None:
     assert repr(quietzone.environ["QUIETZONE_DATA"]) in done.stdout
     assert "run 'quietzone migrate'" in done.stdout
     assert not (quietzone.folder / "data").exists()
+
+
+def test_render_draws_every_look_without_a_database(quietzone: Shell, tmp_path: Path) -> None:
+    logo = tmp_path / "logo.svg"
+    logo.write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">'
+        '<circle cx="4" cy="4" r="4"/></svg>'
+    )
+    file = tmp_path / "code.png"
+    look = ["--color", "#0a3d62", "--shape", "rounded", "--caption", "Scan me"]
+    done = quietzone(
+        "render", "HELLO", "-o", str(file), "--size", "400", *look, "--logo", str(logo)
+    )
+    assert done.returncode == 0, done.stderr
+    with Image.open(file) as image:
+        assert image.size == (400, 400)
+        assert read(image.convert("L")).text == "HELLO"
+    assert not (tmp_path / "data").exists()
+
+
+def test_render_shows_a_code_in_the_terminal(quietzone: Shell) -> None:
+    done = quietzone("render", "HELLO")
+    assert done.returncode == 0, done.stderr
+    assert "▄" in done.stdout
+
+
+def test_render_refuses_what_cannot_be_scanned(quietzone: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "code.svg"
+    done = quietzone("render", "HELLO", "-o", str(file), "--color", "#ffee00")
+    assert done.returncode == 1
+    assert "color: the contrast of #ffee00" in done.stderr
+    assert not file.exists()

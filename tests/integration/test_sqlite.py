@@ -98,7 +98,7 @@ def test_the_data_folder_is_made_for_the_service_alone(tmp_path: Path) -> None:
 
 def test_asking_for_pending_migrations_makes_no_file(tmp_path: Path) -> None:
     backend = open_backend(tmp_path)
-    assert list(backend.storage.pending_migrations()) == ["0001_initial"]
+    assert list(backend.storage.pending_migrations()) == ["0001_initial", "0002_looks"]
     backend.storage.close()
 
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["quietzone.db.lock"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import zxingcpp
 
-from core.api import ErrorCorrection, PluginContext, Symbol, lay_out
+from core.api import Drawing, ErrorCorrection, PluginContext, Symbol, lay_out
 from core.extension.host import GROUP, PluginHost
 
 HERE = Path(__file__).parent
@@ -123,12 +123,12 @@ def test_its_renderer_draws_every_module_where_the_layout_puts_it(entry):
     symbol = Symbol(1, ErrorCorrection.M, size, modules)
     layout = lay_out(symbol, 101, 4)
     renderer = host(entry).renderers.get("txt")
-    drawn = pixels(renderer.render(symbol, layout).decode())
-    inside = range(layout.offset, layout.offset + size * layout.scale)
+    drawn = pixels(renderer.render(Drawing(symbol, layout)).decode())
+    inside = range(layout.left, layout.left + size * layout.scale)
     for y, x in product(range(101), repeat=2):
         dark = False
         if y in inside and x in inside:
-            module = (y - layout.offset) // layout.scale, (x - layout.offset) // layout.scale
+            module = (y - layout.left) // layout.scale, (x - layout.left) // layout.scale
             dark = bool(modules[module[0] * size + module[1]])
         assert drawn[y][x] is dark, (x, y)
 

@@ -14,6 +14,7 @@ from core.domain.validation import read_section
 from core.extension.hookspecs import PluginSettings
 from core.settings import DEFAULT_FILE, Settings, load
 from plugins.caches.memory import MemorySettings
+from plugins.renderers.text import TextSettings
 from plugins.storage.postgres import PostgresSettings
 from plugins.storage.sqlite import SqliteSettings
 
@@ -30,6 +31,7 @@ SECTIONS = [field for field in msgspec.structs.fields(Settings) if field.name !=
 PLUGINS: dict[str, type[PluginSettings]] = {
     "memory": MemorySettings,
     "sqlite": SqliteSettings,
+    "text": TextSettings,
     "postgres": PostgresSettings,
 }
 

@@ -515,8 +515,8 @@ def test_one_name_may_serve_two_kinds(offer):
 @pytest.mark.parametrize(
     ("hook", "kind", "protocol", "lacks"),
     [
-        ("qz_encoders", "encoder", "Encoder", "fingerprint, encode"),
-        ("qz_renderers", "renderer", "Renderer", "fingerprint, media_type, render"),
+        ("qz_encoders", "encoder", "Encoder", "fingerprint, kinds, encode"),
+        ("qz_renderers", "renderer", "Renderer", "fingerprint, media_type, extension, render"),
         ("qz_caches", "cache", "Cache", "open, close, get, set, delete"),
         ("qz_periods", "period", "Period", "window"),
         (
@@ -530,8 +530,8 @@ def test_one_name_may_serve_two_kinds(offer):
             "storage",
             "Storage",
             (
-                "organizations, users, memberships, sessions, api_keys, codes, idempotency, open, "
-                "close, transaction, ping, pending_migrations, migrate, describe"
+                "organizations, users, memberships, sessions, api_keys, codes, styles, logos, "
+                "idempotency, open, close, transaction, ping, pending_migrations, migrate, describe"
             ),
         ),
     ],

@@ -68,23 +68,7 @@ def read_json(req: Request, limit: int) -> object:
         raise falcon.HTTPUnsupportedMediaType(
             description="Send the body as application/json.", headers={"Accept": "application/json"}
         )
-    if req.get_header("Content-Encoding") not in (None, "identity"):
-        raise falcon.HTTPUnsupportedMediaType(
-            description="Send the body without a Content-Encoding.",
-            headers={"Accept-Encoding": "identity"},
-        )
-    length = req.content_length
-    if length is not None and length > limit:
-        raise _too_large(limit)
-    # A chunked body has no length; gunicorn ends its stream where the body ends.
-    stream = req.stream if length is None else req.bounded_stream
-    try:
-        raw = stream.read(limit + 1)
-    except Exception as error:
-        # The server's stream tells a broken chunk, or a client that left, by errors of its own.
-        raise falcon.HTTPBadRequest(description="The body broke off, or is not framed.") from error
-    if len(raw) > limit:
-        raise _too_large(limit)
+    raw = read_body(req, limit)
     if not raw:
         raise falcon.HTTPBadRequest(description="The body is empty; a JSON document is expected.")
     try:
@@ -94,6 +78,28 @@ def read_json(req: Request, limit: int) -> object:
         raise falcon.HTTPBadRequest(description=f"The body is not JSON: {reason}") from error
 
 
+def read_body(req: Request, limit: int, setting: str = "http.max_body_bytes") -> bytes:
+    """The body of a request as it was sent, at most `limit` bytes of it, which `setting` allows."""
+    if req.get_header("Content-Encoding") not in (None, "identity"):
+        raise falcon.HTTPUnsupportedMediaType(
+            description="Send the body without a Content-Encoding.",
+            headers={"Accept-Encoding": "identity"},
+        )
+    length = req.content_length
+    if length is not None and length > limit:
+        raise _too_large(limit, setting)
+    # A chunked body has no length; gunicorn ends its stream where the body ends.
+    stream = req.stream if length is None else req.bounded_stream
+    try:
+        raw = stream.read(limit + 1)
+    except Exception as error:
+        # The server's stream tells a broken chunk, or a client that left, by errors of its own.
+        raise falcon.HTTPBadRequest(description="The body broke off, or is not framed.") from error
+    if len(raw) > limit:
+        raise _too_large(limit, setting)
+    return raw
+
+
 def put_json(resp: falcon.Response, value: object, status: int = 200) -> None:
     """Make `value` the answer, as JSON."""
     resp.status = status
@@ -101,7 +107,7 @@ def put_json(resp: falcon.Response, value: object, status: int = 200) -> None:
     resp.content_type = "application/json"
 
 
-def _too_large(limit: int) -> falcon.HTTPContentTooLarge:
+def _too_large(limit: int, setting: str) -> falcon.HTTPContentTooLarge:
     return falcon.HTTPContentTooLarge(
-        description=f"The body is larger than {limit} bytes (setting http.max_body_bytes)."
+        description=f"The body is larger than {limit} bytes (setting {setting})."
     )

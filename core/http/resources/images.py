@@ -1,18 +1,29 @@
-"""Images of codes and of the business code."""
+"""Images: of codes, of the business code, of whatever is sent, and behind signed addresses."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, TypeGuard
 from uuid import UUID
 
 import falcon
 
-from core.domain.images import ImageOptions
-from core.domain.validation import read
+from core.domain.codes import BusinessCode as StoredCode
+from core.domain.codes import Code
+from core.domain.images import ImageOptions, SignedOptions
+from core.domain.looks import LookOptions, look_rules, options_of
+from core.domain.validation import collect, read
+from core.errors import InvalidFields, NotFound
 from core.http.conditional import not_modified
 from core.http.request import Request
 from core.http.resources.base import Queries, Resource, put_json
-from core.http.schemas import BusinessCode as BusinessCodeDocument
+from core.http.schemas import ContentDocument
+from core.http.schemas import ImageAddress as ImageAddressDocument
+from core.services.images import Plan
+
+# An SVG that is opened by itself is a document: it may run and load nothing.
+_CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+_FOR_EVER = "public, max-age=31536000, immutable"
 
 
 class _Image(Resource):
@@ -20,21 +31,41 @@ class _Image(Resource):
 
     queries: ClassVar[Queries] = {"GET": ImageOptions}
 
-    def answer(self, req: Request, resp: falcon.Response, content: str, file_name: str) -> None:
-        """Send the image of `content`, or 304 where the client has it."""
-        images = self.services.images
-        options: ImageOptions = req.context.query
-        images.check(options)
-        entity_tag = images.entity_tag(content, options)
-        resp.set_header("ETag", entity_tag)
-        if not_modified(req, entity_tag):
+    def plan(
+        self,
+        org_id: UUID,
+        content: str,
+        options: ImageOptions,
+        code: Code | None = None,
+    ) -> Plan:
+        """The plan of an image in the look that the options, the code or the default name."""
+        preset = code.style if code else None
+        look, logo = self.services.styles.resolve(org_id, options, options.style, preset)
+        title = f"QR code: {content}" if code else "QR code"
+        return self.services.images.plan(content, options, look, logo, title)
+
+    def of_code(self, org_id: UUID, qr_id: UUID, options: ImageOptions) -> tuple[Code, Plan]:
+        """A code, and the plan of its image."""
+        code = self.services.codes.get(org_id, qr_id)
+        return code, self.plan(org_id, self.services.codes.short_url(code), options, code)
+
+    def answer(self, req: Request, resp: falcon.Response, plan: Plan, file_name: str) -> None:
+        """Send the image, or 304 where the client has it."""
+        resp.set_header("ETag", plan.entity_tag)
+        if not_modified(req, plan.entity_tag):
             resp.status = 304
             return
-        picture = images.picture(content, options)
+        self.send(resp, plan, file_name)
+
+    def send(self, resp: falcon.Response, plan: Plan, file_name: str) -> None:
+        """Send the image."""
+        picture = self.services.images.picture(plan)
         resp.data = picture.data
         resp.content_type = picture.media_type
-        if options.download:
-            resp.downloadable_as = f"{file_name}.{options.format}"
+        resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
+        if plan.options.download:
+            extension = self.services.images.extension(plan.options.format)
+            resp.downloadable_as = f"{file_name}.{extension}"
 
 
 class Image(_Image):
@@ -42,9 +73,76 @@ class Image(_Image):
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """Send the image of the code's short link."""
-        codes = self.services.codes
-        code = codes.get(org_id, qr_id)
-        self.answer(req, resp, codes.short_url(code), code.slug)
+        code, plan = self.of_code(org_id, qr_id, req.context.query)
+        self.answer(req, resp, plan, code.slug)
+
+
+class ImageAddress(_Image):
+    """`/api/organizations/{org_id}/qr-codes/{qr_id}/image-url`."""
+
+    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
+        """Tell the public address of this image, which shows this look for ever."""
+        options: ImageOptions = req.context.query
+        code, plan = self.of_code(org_id, qr_id, options)
+        # Drawn at once: nobody is given the address of an image that cannot be scanned.
+        self.services.images.picture(plan)
+        own = {name: getattr(options, name) for name in _UNSTYLED}
+        signed = SignedOptions(**own, **options_of(plan.look), revision=code.revision)
+        url = self.settings.base_url + self.services.signatures.path(code.id, signed)
+        put_json(resp, ImageAddressDocument(url))
+
+
+class SignedImage(_Image):
+    """`/i/{signature}/{qr_id}.{format}`."""
+
+    queries: ClassVar[Queries] = {"GET": SignedOptions}
+
+    def on_get(self, req: Request, resp: falcon.Response, signature: str, file: str) -> None:
+        """Send the image, for everybody to keep."""
+        unknown = NotFound("There is no such image.")
+        name, _, image_format = file.partition(".")
+        asked: SignedOptions = req.context.query
+        if asked.format != ImageOptions().format:
+            raise unknown
+        try:
+            code_id = UUID(name)
+        except ValueError:
+            raise unknown from None
+        options = SignedOptions(
+            **{field: getattr(asked, field) for field in asked.__struct_fields__}
+            | {"format": image_format}
+        )
+        if not self.services.signatures.holds(signature, code_id, options):
+            raise unknown
+        code = self.services.codes.find(code_id)
+        look, logo = self.services.styles.signed(code.organization_id, options)
+        content = self.services.codes.short_url(code)
+        plan = self.services.images.plan(content, options, look, logo, f"QR code: {content}")
+        resp.set_header("Cache-Control", _FOR_EVER)
+        # Pages of other sites are what these addresses are for.
+        resp.set_header("Cross-Origin-Resource-Policy", "cross-origin")
+        self.answer(req, resp, plan, code.slug)
+
+
+class Images(_Image):
+    """`/api/organizations/{org_id}/images`."""
+
+    queries: ClassVar[Queries] = {}
+
+    def on_post(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """Send an image of the content in the body; nothing is stored."""
+        body = self.body(req)
+        rest = {k: v for k, v in body.items() if k != "content"} if _is_object(body) else body
+        options, problems = collect(ImageOptions, rest, look_rules)
+        text = ""
+        if _is_object(body):
+            document, wrong = collect(ContentDocument, {"content": body.get("content")})
+            problems += wrong
+            text = document.content if document else ""
+        if options is None or problems:
+            raise InvalidFields(problems)
+        self.services.images.check_length(text)
+        self.send(resp, self.plan(org_id, text, options), "image")
 
 
 class BusinessImage(_Image):
@@ -52,8 +150,8 @@ class BusinessImage(_Image):
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Send the image of the business code."""
-        content = self.services.organizations.business_content(org_id)
-        self.answer(req, resp, content, "business")
+        content = self.services.organizations.business_code(org_id).content
+        self.answer(req, resp, self.plan(org_id, content, req.context.query), "business")
 
 
 class BusinessCode(Resource):
@@ -61,12 +159,24 @@ class BusinessCode(Resource):
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Tell what the business code encodes."""
-        content = self.services.organizations.business_content(org_id)
-        put_json(resp, BusinessCodeDocument(content))
+        code = self.services.organizations.business_code(org_id)
+        put_json(resp, ContentDocument(code.content))
 
     def on_put(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Set what the business code encodes."""
-        document = read(BusinessCodeDocument, self.body(req))
-        self.services.images.check_content(document.content)
-        self.services.organizations.set_business_content(org_id, document.content)
-        put_json(resp, document)
+        code = StoredCode(read(ContentDocument, self.body(req)).content)
+        self.services.images.check_content(code.content)
+        self.services.organizations.set_business_code(org_id, code)
+        put_json(resp, ContentDocument(code.content))
+
+
+def _is_object(body: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(body, Mapping)
+
+
+# What an image is asked for besides its look.
+_UNSTYLED = tuple(
+    field
+    for field in ImageOptions.__struct_fields__
+    if field not in LookOptions.__struct_fields__ and field not in ("style", "download")
+)

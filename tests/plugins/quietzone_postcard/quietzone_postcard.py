@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
-from core.api import Layout, PluginSettings, Symbol, Window, hookimpl
+from core.api import Drawing, Layout, PluginSettings, Symbol, Window, hookimpl
 
 
 class PostcardSettings(PluginSettings, frozen=True, kw_only=True):
@@ -30,13 +30,15 @@ class HalfBlocks:
     """Draws two pixels a character, one above the other, with the half blocks of Unicode."""
 
     media_type = "text/plain; charset=utf-8"
+    extension = "txt"
 
     def __init__(self, inverted: bool) -> None:
         self._glyphs = "█▄▀ " if inverted else " ▀▄█"
         # The options change the text, so they belong to the fingerprint.
         self.fingerprint = f"postcard-1-{'paper' if inverted else 'ink'}"
 
-    def render(self, symbol: Symbol, layout: Layout) -> bytes:
+    def render(self, drawing: Drawing) -> bytes:
+        symbol, layout = drawing.symbol, drawing.layout
         rows = [self._row(symbol, layout, y) for y in range(layout.size)]
         if len(rows) % 2:
             rows.append(bytes(layout.size))
@@ -47,11 +49,11 @@ class HalfBlocks:
         return "".join(f"{line}\n" for line in lines).encode()
 
     def _row(self, symbol: Symbol, layout: Layout, y: int) -> bytes:
-        module = (y - layout.offset) // layout.scale
+        module = (y - layout.top) // layout.scale
         if not 0 <= module < symbol.size:
             return bytes(layout.size)
         dark = b"".join(bytes([bit]) * layout.scale for bit in symbol.row(module))
-        return (bytes(layout.offset) + dark).ljust(layout.size, b"\0")
+        return (bytes(layout.left) + dark).ljust(layout.size, b"\0")
 
 
 class Fortnight:

@@ -1,0 +1,78 @@
+"""Logos: small pictures that are drawn into codes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+import falcon
+from msgspec import Struct
+
+from core.domain.logos import LogoName, LogoType
+from core.http.conditional import not_modified
+from core.http.request import Request
+from core.http.resources.base import Queries, Resource, put_json, read_body
+from core.http.schemas import LogoList, LogoView
+
+# A picture that is opened by itself is a document: it may run and load nothing.
+_CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+_FOR_EVER = "private, max-age=31536000, immutable"
+
+
+class LogoQuery(Struct, frozen=True):
+    """What is told of an uploaded logo beside its picture."""
+
+    name: LogoName
+
+
+class Logos(Resource):
+    """`/api/organizations/{org_id}/logos`."""
+
+    queries: ClassVar[Queries] = {"POST": LogoQuery}
+
+    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """List the logos."""
+        logos = self.services.logos.list(org_id)
+        put_json(resp, LogoList([LogoView.of(logo) for logo in logos]))
+
+    def on_post(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """Take in the picture in the body, checked and written anew."""
+        media_type = _media_type(req)
+        limit = self.settings.images.max_logo_bytes
+        data = read_body(req, limit, "images.max_logo_bytes")
+        logo = self.services.logos.add(org_id, req.context.query.name, media_type, data)
+        resp.location = f"{self.settings.base_url}/api/organizations/{org_id}/logos/{logo.id}"
+        put_json(resp, LogoView.of(logo), 201)
+
+
+class Logo(Resource):
+    """`/api/organizations/{org_id}/logos/{logo_id}`."""
+
+    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, logo_id: UUID) -> None:
+        """Send the picture itself, which never changes."""
+        logo = self.services.logos.get(org_id, logo_id)
+        entity_tag = f'"{logo_id}"'
+        resp.set_header("ETag", entity_tag)
+        resp.set_header("Cache-Control", _FOR_EVER)
+        resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
+        if not_modified(req, entity_tag):
+            resp.status = 304
+            return
+        resp.data = logo.data
+        resp.content_type = logo.info.media_type.value
+
+    def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID, logo_id: UUID) -> None:
+        """Remove the logo, unless styles have it."""
+        self.services.logos.delete(org_id, logo_id)
+        resp.status = 204
+
+
+def _media_type(req: Request) -> LogoType:
+    try:
+        return LogoType((req.content_type or "").partition(";")[0].strip().lower())
+    except ValueError:
+        allowed = ", ".join(kind.value for kind in LogoType)
+        raise falcon.HTTPUnsupportedMediaType(
+            description=f"Send the picture itself as the body, with one of the types {allowed}.",
+            headers={"Accept": allowed},
+        ) from None

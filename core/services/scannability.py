@@ -1,0 +1,349 @@
+"""The scannability guard: no look is served that a reader has not read first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from io import BytesIO
+from itertools import islice
+
+import zxingcpp
+from msgspec import Struct
+from msgspec.structs import replace
+from PIL import Image, ImageFilter
+
+from core.domain.codewords import repair_used
+from core.domain.contrast import (
+    darker,
+    lighter,
+    paper,
+    ratio,
+    remedy,
+    suffices,
+)
+from core.domain.images import (
+    QUIET_ZONE,
+    Drawing,
+    ErrorCorrection,
+    Layout,
+    SymbolKind,
+    lay_out,
+    smallest_size,
+)
+from core.domain.looks import (
+    TRANSPARENT,
+    WHITE,
+    FinderShape,
+    Look,
+    ModuleShape,
+    logo_hole,
+)
+from core.errors import FieldProblem, InvalidFields
+from core.ports import Renderer
+
+SMALL = 120
+"""The width in pixels at which every look has to be read as well, as far as its modules allow."""
+
+_SMALL_SCALE, _LARGE_SCALE = 3, 12
+"""Pixels a module: what the small picture has at least, and what no picture needs more than.
+
+Looks are geometry, the same at any scale. A picture with more pixels a module is nothing that a
+reader would miss, and drawing it costs up to half a second.
+"""
+
+_BLUR = 0.3
+"""The blur in modules (standard deviation): a hand not quite still, a camera not quite sharp.
+
+Measured: the plain look is read up to 0.5 modules, dots, circles and logos up to 0.35 or 0.4.
+"""
+
+_MOST_REPAIR = 0.75
+"""How much of what can be repaired a logo may use up: the rest is for dirt, folds and glare."""
+
+_SMALLEST_LOGO = 5
+
+_MOST_VIEWS, _MOST_READINGS = 4, 12
+"""How many pictures are read of one drawing, and of all that are tried on the way to a refusal."""
+
+_MORE_CONTRAST = (4.5, 7.0, 12.0)
+"""Contrast ratios that are tried where one that is allowed turns out not to be enough."""
+
+_NEEDED_MARGIN = 2
+
+_FORMATS = {
+    SymbolKind.QR: zxingcpp.BarcodeFormats([zxingcpp.BarcodeFormat.QRCode]),
+    SymbolKind.MICRO: zxingcpp.BarcodeFormats([zxingcpp.BarcodeFormat.MicroQRCode]),
+}
+
+
+class _Remedy(Struct, frozen=True):
+    """A change that may help: the drawing with it, and what to say of which field if it does."""
+
+    drawing: Drawing
+    field: str
+    message: str
+
+
+class Scannability:
+    """Judges looks: by rules first, which are cheap, and then by reading them.
+
+    `raster` draws what is read; without it there is no proof, and so no look but the plain one.
+    """
+
+    def __init__(self, raster: Renderer | None, min_contrast: float) -> None:
+        self._raster = raster
+        self._min_contrast = min_contrast
+
+    def check(self, drawing: Drawing, content: str) -> None:
+        """Raise InvalidFields, with the reason and a way out, unless readers read the drawing.
+
+        A way out that is named has been tried: it passes this check, if nothing else is changed.
+        """
+        if self._raster is None:
+            raise InvalidFields.of(
+                "style",
+                "every look but the plain one is read before it is served, and the renderer png "
+                "that draws it for that is not enabled; use style=plain, or ask an operator to "
+                "add png to plugins.enabled",
+            )
+        problems = [*self._color_problems(drawing.look), *_margin_problems(drawing)]
+        if problems:
+            raise InvalidFields(problems)
+        reader = _Reader(self._raster, content)
+        too_large = not _spares_enough(drawing)
+        try:
+            if not too_large and reader.reads(drawing):
+                return
+            for candidate in self._remedies(drawing, too_large):
+                if reader.reads(candidate.drawing):
+                    raise InvalidFields.of(candidate.field, candidate.message)
+        except ValueError as error:
+            # Two things of a look may be beyond a renderer: letters and pictures.
+            field = "caption" if drawing.look.caption else "logo"
+            raise InvalidFields.of(field, str(error)) from error
+        raise InvalidFields.of(
+            "logo_size" if too_large else "shape",
+            "the code cannot be read in this look, and changing one thing alone does not help; "
+            "begin with square modules and finders, dark on white, without logo and caption",
+        )
+
+    def _color_problems(self, look: Look) -> Iterator[FieldProblem]:
+        color, background, needed = look.color, look.background, self._min_contrast
+        if suffices(color, background, needed):
+            return
+        behind = paper(background)
+        on = "the white paper behind it" if background == TRANSPARENT else background
+        if suffices(behind, color, needed):
+            yield FieldProblem(
+                "color",
+                f"{color} is lighter than the background {on}: the code is inverted, and many "
+                f"readers do not read that; swap them: color {behind}, background {color}",
+            )
+            return
+        better = remedy(color, background, needed)
+        changes = {"color": better.color, "background": better.background}
+        wanted = " with ".join(f"{name} {value}" for name, value in changes.items() if value)
+        yield FieldProblem(
+            "background" if better.color is None else "color",
+            f"the contrast of {color} on {on} is too low: {_rounded_down(ratio(color, behind))} to "
+            f"1, and at least {needed:g} to 1 is needed; the nearest that works is {wanted}",
+        )
+
+    def _remedies(self, drawing: Drawing, too_large: bool) -> Iterator[_Remedy]:
+        """Changes that may help, one at a time, those first that change the look the least.
+
+        With `too_large` only a smaller logo can, and the largest one that can is named.
+        """
+        look, layout = drawing.look, drawing.layout
+        unread = "the code cannot be read"
+        if too_large:
+            for percent in _smaller_logos(drawing):
+                smaller = _with(drawing, logo_size=percent)
+                if _spares_enough(smaller):
+                    message = f"{look.logo_size} percent is too large; at most {percent} works here"
+                    yield _Remedy(smaller, "logo_size", message)
+            return
+        pixels = "1 pixel" if layout.scale == 1 else f"{layout.scale} pixels"
+        for scale in range(layout.scale + 1, _SMALL_SCALE + 1):
+            size = scale * _smallest_size(drawing)
+            yield _Remedy(
+                _resized(drawing, size),
+                "size",
+                f"{layout.size} is too small for this look, a module has only {pixels} there; "
+                f"{size} works",
+            )
+        if drawing.logo is not None:
+            for percent in islice(_smaller_logos(drawing), 3):
+                yield _Remedy(
+                    _with(drawing, logo_size=percent),
+                    "logo_size",
+                    f"{unread} with a logo of {look.logo_size} percent; {percent} works here",
+                )
+            yield _Remedy(
+                replace(_with(drawing, logo=None), logo=None),
+                "logo",
+                f"{unread} with this logo; use another picture, or logo none",
+            )
+        if look.caption:
+            yield _Remedy(
+                _resized(_with(drawing, caption=""), layout.size),
+                "caption",
+                f"{unread} with a caption; leave it out",
+            )
+        for shape in _calmer(look.shape):
+            yield _Remedy(
+                _with(drawing, shape=shape),
+                "shape",
+                f"{unread} with {look.shape.value} modules; shape {shape.value} works",
+            )
+        if look.finder_shape is not FinderShape.SQUARE:
+            yield _Remedy(
+                _with(drawing, finder_shape=FinderShape.SQUARE),
+                "finder_shape",
+                f"{unread} with {look.finder_shape.value} finders; finder_shape square works",
+            )
+        if layout.margin < QUIET_ZONE:
+            yield _Remedy(
+                _resized(drawing, layout.size, QUIET_ZONE),
+                "margin",
+                f"{unread} with a margin of {layout.margin}; {QUIET_ZONE} works",
+            )
+        for needed in _MORE_CONTRAST:
+            shade = darker(look.color, look.background, needed)
+            if shade not in (None, look.color):
+                yield _Remedy(
+                    _with(drawing, color=shade),
+                    "color",
+                    f"{unread} in {look.color} on {look.background}; color {shade} works",
+                )
+            tint = lighter(look.color, look.background, needed)
+            if tint not in (None, paper(look.background)):
+                yield _Remedy(
+                    _with(drawing, background=tint),
+                    "background",
+                    f"{unread} in {look.color} on {look.background}; background {tint} works",
+                )
+
+
+class _Reader:
+    """Reads drawings the way cameras see them; `readings` is how many pictures it may still read.
+
+    Once these are used up nothing counts as read any more: nothing is promised without proof.
+    """
+
+    def __init__(self, raster: Renderer, content: str) -> None:
+        self._raster = raster
+        self._content = content
+        self.readings = _MOST_READINGS
+
+    def reads(self, drawing: Drawing) -> bool:
+        """Whether the content is read from every view of the drawing; stops at the first failure.
+
+        Raises ValueError where the renderer cannot show the look.
+        """
+        if self.readings < _MOST_VIEWS:
+            return False
+        return all(self._is_read(view, drawing.symbol.kind) for view in self._views(drawing))
+
+    def _views(self, drawing: Drawing) -> Iterator[Image.Image]:
+        """What cameras may see: as it is and small, each sharp and slightly blurred, in grey."""
+        size, smallest = drawing.layout.size, _smallest_size(drawing)
+        small = min(size, max(SMALL, _SMALL_SCALE * smallest))
+        # PERF: the small one first: it is the cheapest, and almost always the one that fails.
+        for width in dict.fromkeys((small, min(size, max(small, _LARGE_SCALE * smallest)))):
+            seen = drawing if width == size else _resized(drawing, width)
+            picture = self._on_paper(seen)
+            yield picture.filter(ImageFilter.GaussianBlur(_BLUR * seen.layout.scale))
+            yield picture
+
+    def _on_paper(self, drawing: Drawing) -> Image.Image:
+        """The drawing in grey on white paper, which is the quiet zone of those that have none."""
+        with Image.open(BytesIO(self._raster.render(replace(drawing, width_mm=None)))) as image:
+            grey, alpha = image.convert("RGBA").convert("LA").split()
+        edge = QUIET_ZONE * drawing.layout.scale
+        page = Image.new("L", (grey.width + 2 * edge, grey.height + 2 * edge), 255)
+        page.paste(grey, (edge, edge), alpha)
+        return page
+
+    def _is_read(self, picture: Image.Image, kind: SymbolKind) -> bool:
+        self.readings -= 1
+        found = zxingcpp.read_barcodes(
+            picture,
+            formats=_FORMATS[kind],
+            try_rotate=False,
+            try_invert=False,
+            text_mode=zxingcpp.TextMode.Plain,
+        )
+        return [barcode.text for barcode in found] == [self._content]
+
+
+def _margin_problems(drawing: Drawing) -> Iterator[FieldProblem]:
+    background, margin = drawing.look.background, drawing.layout.margin
+    if margin < _NEEDED_MARGIN and paper(background) != WHITE:
+        yield FieldProblem(
+            "margin",
+            f"{margin} is too narrow on the background {background}: readers find a code by the "
+            "quiet zone around it, and whatever it is put on may have another colour; use "
+            f"{_NEEDED_MARGIN} or more, or background {WHITE}",
+        )
+
+
+def _spares_enough(drawing: Drawing) -> bool:
+    """Whether a logo leaves enough in reserve; without it, a code that is read here is not worn."""
+    if drawing.logo is None:
+        return True
+    symbol = drawing.symbol
+    if symbol.error_correction is not ErrorCorrection.H:
+        raise InvalidFields.of("error_correction", "a logo needs error correction H")
+    hole = logo_hole(symbol.size, drawing.look.logo_size)
+    used = repair_used(symbol.version, hole.start, hole.stop - 1)
+    return used <= _MOST_REPAIR
+
+
+def _smaller_logos(drawing: Drawing) -> Iterator[int]:
+    """Smaller values of `logo_size`, largest first, that make a difference.
+
+    A symbol has few modules, so that most values differ from the next one in name only.
+    """
+    size, seen = drawing.symbol.size, logo_hole(drawing.symbol.size, drawing.look.logo_size)
+    for percent in range(drawing.look.logo_size - 1, _SMALLEST_LOGO - 1, -1):
+        hole = logo_hole(size, percent)
+        if hole != seen:
+            seen = hole
+            yield percent
+
+
+def _calmer(shape: ModuleShape) -> tuple[ModuleShape, ...]:
+    """Shapes that are easier to read, the most similar first."""
+    if shape is ModuleShape.DOT:
+        return (ModuleShape.ROUNDED, ModuleShape.SQUARE)
+    return (ModuleShape.SQUARE,) if shape is ModuleShape.ROUNDED else ()
+
+
+def _with(drawing: Drawing, **changes: object) -> Drawing:
+    """The drawing in a look that is changed a little."""
+    return replace(drawing, look=replace(drawing.look, **changes))
+
+
+def _resized(drawing: Drawing, size: int, margin: int | None = None) -> Drawing:
+    """The drawing, laid out anew; as it was where it does not fit."""
+    return replace(drawing, layout=_layout(drawing, size, margin))
+
+
+def _layout(drawing: Drawing, size: int, margin: int | None) -> Layout:
+    wanted = drawing.layout.margin if margin is None else margin
+    try:
+        return lay_out(drawing.symbol, size, wanted, caption=bool(drawing.look.caption))
+    except ValueError:
+        return drawing.layout
+
+
+def _smallest_size(drawing: Drawing) -> int:
+    """The size at which a module is one pixel wide."""
+    margin, caption = drawing.layout.margin, bool(drawing.look.caption)
+    return smallest_size(drawing.symbol, margin, caption=caption)
+
+
+def _rounded_down(number: float) -> str:
+    """With one decimal, and no more than there is: 2.99 is not 3."""
+    return f"{math.floor(number * 10) / 10:.1f}"
