@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 
-from core.domain.images import Drawing, ErrorCorrection, SymbolKind, lay_out
+from core.domain.images import Drawing, ErrorCorrection, lay_out
 from core.domain.logos import Logo, LogoInfo, LogoType
 from core.domain.looks import PLAIN, FinderShape, Look, ModuleShape
 from core.errors import FieldProblem, InvalidFields
@@ -46,10 +46,12 @@ def png_of(size: int, grey: Callable[[], int]) -> bytes:
 BADGE = make_logo(
     1,
     b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64" viewBox="0 0 64 64">'
-    b'<circle cx="32" cy="32" r="32" fill="#c0392b"/><path d="M32 12l20 40H12z" fill="#fff"/></svg>',
+    b'<circle cx="32" cy="32" r="32" fill="#c0392b"/>'
+    b'<path d="M32 12l20 40H12z" fill="#fff"/></svg>',
     LogoType.SVG,
 )
-NOISE = make_logo(2, png_of(16, lambda random=random.Random(1): random.choice((0, 255))))
+CHANCE = random.Random(1)
+NOISE = make_logo(2, png_of(16, lambda: CHANCE.choice((0, 255))))
 SLAB = make_logo(3, png_of(1, lambda: 0))
 LOGOS = {logo.info.id: logo for logo in (BADGE, NOISE, SLAB)}
 
@@ -163,13 +165,6 @@ def test_a_logo_of_a_quarter_passes_and_one_of_two_fifths_does_not(
     assert drawing.symbol.version == version
     GUARD.check(drawing, content)
     assert problem(with_logo(BADGE, 40), content).field == "logo_size"
-
-
-def test_a_micro_qr_code_is_read_as_one() -> None:
-    symbol = SegnoEncoder().encode("QUIET ZONE", ErrorCorrection.L, SymbolKind.MICRO)
-    assert symbol.kind is SymbolKind.MICRO
-    look = Look(color="#0a3d62", **DOTS)
-    GUARD.check(Drawing(symbol, lay_out(symbol, 300, 4), look), "QUIET ZONE")
 
 
 # What is refused, which field is at fault, and what is said of it.
@@ -323,8 +318,6 @@ FAULTS: dict[str, tuple[Callable[[Drawing], bool], str, str]] = {
         "logo_size",
         "25 percent; 20 works",
     ),
-    "narrow margin": (lambda d: d.layout.margin < 4, "margin", "of 3; 4 works"),
-    "color": (lambda d: d.look.color == "#c0392b", "color", "in #c0392b .* color #.{6} works"),
     "everything": (lambda d: True, "shape", "changing one thing alone does not help"),
 }
 
