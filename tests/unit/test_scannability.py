@@ -98,7 +98,6 @@ SOUND: dict[str, Look] = {
         for background, shapes in {
             "#fff3cd": DOTS,
             "#d6eaf8": ROUND,
-            "#fadbd8": DOTS,
             "#ffd54f": ROUND,
             "#a8e6cf": {},
             "transparent": DOTS,
