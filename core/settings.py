@@ -94,8 +94,6 @@ class CodesSettings(Struct, frozen=True):
     slug_length: Annotated[int, Meta(ge=6, le=32)] = 8
     schemes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("http", "https")
     max_bulk: Annotated[int, Meta(ge=1, le=100_000)] = 1000
-    max_archive: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
-    max_labels: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     max_per_page: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
