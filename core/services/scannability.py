@@ -51,10 +51,13 @@ Looks are geometry, the same at any scale. A picture with more pixels a module i
 reader would miss, and drawing it costs up to half a second.
 """
 
-_BLUR = 0.3
-"""The blur in modules (standard deviation): a hand not quite still, a camera not quite sharp.
+_BLUR, _CLOSE_SCALE = 0.35, 6
+"""The blur in modules (standard deviation), and the pixels a module that it is applied to.
 
-Measured: the plain look is read up to 0.5 modules, dots, circles and logos up to 0.35 or 0.4.
+It stands for a hand not quite still and a camera not quite sharp. Measured on some 300 looks of
+all shapes, with and without logos, in symbols of versions 2 to 25: up to 0.4 all are read, at 0.5
+some 40 percent of them are not. A smaller picture is enlarged before, as it is by going closer:
+blurred at 3 pixels a module, up to 14 percent of sound looks were not read, by chance.
 """
 
 _MOST_REPAIR = 0.75
@@ -62,7 +65,7 @@ _MOST_REPAIR = 0.75
 
 _SMALLEST_LOGO = 5
 
-_MOST_VIEWS, _MOST_READINGS = 4, 12
+_MOST_VIEWS, _MOST_READINGS = 4, 16
 """How many pictures are read of one drawing, and of all that are tried on the way to a refusal."""
 
 _MORE_CONTRAST = (4.5, 7.0, 12.0)
@@ -253,8 +256,11 @@ class _Reader:
         for width in dict.fromkeys((small, min(size, max(small, _LARGE_SCALE * smallest)))):
             seen = drawing if width == size else _resized(drawing, width)
             picture = self._on_paper(seen)
-            yield picture.filter(ImageFilter.GaussianBlur(_BLUR * seen.layout.scale))
             yield picture
+            scale = seen.layout.scale
+            nearer = math.ceil(_CLOSE_SCALE / scale)
+            close = picture.resize((nearer * picture.width, nearer * picture.height))
+            yield close.filter(ImageFilter.GaussianBlur(_BLUR * nearer * scale))
 
     def _on_paper(self, drawing: Drawing) -> Image.Image:
         """The drawing in grey on white paper, which is the quiet zone of those that have none."""

@@ -9,10 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import segno
 from msgspec.structs import replace
 from PIL import Image
 
-from core.domain.images import Drawing, ErrorCorrection, lay_out
+from core.domain.images import Drawing, ErrorCorrection, Symbol, SymbolKind, lay_out
 from core.domain.logos import Logo, LogoInfo, LogoType
 from core.domain.looks import PLAIN, FinderShape, Look, ModuleShape
 from core.errors import FieldProblem, InvalidFields
@@ -98,6 +99,7 @@ SOUND: dict[str, Look] = {
         for background, shapes in {
             "#fff3cd": DOTS,
             "#d6eaf8": ROUND,
+            "#fadbd8": DOTS,
             "#ffd54f": ROUND,
             "#a8e6cf": {},
             "transparent": DOTS,
@@ -120,6 +122,13 @@ SOUND: dict[str, Look] = {
 @pytest.mark.parametrize("content", [LINK, LONG], ids=["short", "long"])
 def test_a_sound_look_passes(look: Look, content: str) -> None:
     GUARD.check(draw(look, content), content)
+
+
+@pytest.mark.parametrize("length", range(40, 200, 16))
+def test_a_sound_look_passes_whatever_the_code_says(length: int) -> None:
+    choice = random.Random(length).choice
+    content = "https://example.com/" + "".join(choice("abcdefgh/-0123") for _ in range(length))
+    GUARD.check(draw(Look(color="#0a3d62", background="#fadbd8", **DOTS), content), content)
 
 
 @pytest.mark.parametrize("look", SOUND.values(), ids=SOUND)
@@ -166,6 +175,19 @@ def test_a_logo_of_a_quarter_passes_and_one_of_two_fifths_does_not(
     assert problem(with_logo(BADGE, 40), content).field == "logo_size"
 
 
+def test_a_micro_qr_code_is_read_as_one() -> None:
+    code = segno.make_micro("QUIET ZONE", error="L")
+    modules = b"".join(code.matrix)
+    symbol = Symbol(3, ErrorCorrection.L, len(code.matrix), modules, SymbolKind.MICRO)
+    look = Look(color="#0a3d62", shape=ModuleShape.ROUNDED)
+    drawing = Drawing(symbol, lay_out(symbol, 300, 4), look)
+    GUARD.check(drawing, "QUIET ZONE")
+    # Its only finder pattern is all there is to find it by, and readers know it as squares.
+    circle = replace(look, finder_shape=FinderShape.CIRCLE)
+    with pytest.raises(InvalidFields, match=r"finder_shape: .* finder_shape square works"):
+        GUARD.check(replace(drawing, look=circle), "QUIET ZONE")
+
+
 # What is refused, which field is at fault, and what is said of it.
 BAD_COLORS = [
     ("#ffee00", "#ffffff", "color", r"contrast of #ffee00 .* 1\.2 to 1, .* 3 to 1 .* color #\w+"),
@@ -198,8 +220,8 @@ def test_bad_colors_are_refused_and_those_that_are_named_instead_pass(
     GUARD.check(draw(replace(look, **better)), LINK)
 
 
-@pytest.mark.parametrize("content", [LINK, PAGE, LONG, LONGER], ids=len)
-@pytest.mark.parametrize("percent", [41, 50, 100])
+@pytest.mark.parametrize("content", [LINK, PAGE, LONG], ids=len)
+@pytest.mark.parametrize("percent", [41, 100])
 @pytest.mark.parametrize("logo", LOGOS.values(), ids=["badge", "noise", "slab"])
 def test_too_large_a_logo_is_refused_and_the_largest_that_passes_is_named(
     logo: Logo, percent: int, content: str
@@ -246,11 +268,11 @@ def test_all_that_the_rules_find_is_told_at_once() -> None:
 
 
 def test_a_background_that_readers_take_for_dark_is_refused_with_a_lighter_one() -> None:
-    look = Look(background="#787878")
+    look = Look(background="#686868")
     found = problem(look, PAGE, size=120)
     assert found.field == "background"
     match = re.search(
-        "cannot be read in #000000 on #787878; background (#.{6}) works", found.message
+        "cannot be read in #000000 on #686868; background (#.{6}) works", found.message
     )
     assert match, found.message
     GUARD.check(draw(replace(look, background=match[1]), PAGE, size=120), PAGE)
@@ -317,6 +339,8 @@ FAULTS: dict[str, tuple[Callable[[Drawing], bool], str, str]] = {
         "logo_size",
         "25 percent; 20 works",
     ),
+    "narrow margin": (lambda d: d.layout.margin < 4, "margin", "of 3; 4 works"),
+    "color": (lambda d: d.look.color == "#c0392b", "color", "in #c0392b .* color #.{6} works"),
     "everything": (lambda d: True, "shape", "changing one thing alone does not help"),
 }
 
@@ -331,7 +355,7 @@ def test_the_part_without_which_it_can_be_read_is_named(
     assert found.field == field
     assert re.search(words, found.message), found.message
     # Each picture is read at most twice, sharp and blurred; the search has an end.
-    assert spoiler.drawn <= 12
+    assert spoiler.drawn <= 16
 
 
 def test_a_look_that_reads_as_something_else_does_not_pass() -> None:
