@@ -36,6 +36,7 @@ from core.domain.looks import (
 )
 from core.domain.periods import Interval, Window
 from core.domain.scans import SLOT, Bots, RecordedScan, Scan, SlotCount, Totals, slot_of
+from core.domain.sheets import Label, LabelText, Sheet
 from core.domain.validation import Secret
 from core.errors import (
     ConfigurationError,
@@ -59,6 +60,7 @@ from core.ports import (
     Renderer,
     ScanStore,
     Sessions,
+    SheetPrinter,
     Storage,
     Styles,
     Users,
@@ -87,6 +89,8 @@ __all__ = [
     "FinderShape",
     "Idempotency",
     "Interval",
+    "Label",
+    "LabelText",
     "Layout",
     "Logo",
     "LogoInfo",
@@ -112,6 +116,8 @@ __all__ = [
     "Secret",
     "Session",
     "Sessions",
+    "Sheet",
+    "SheetPrinter",
     "SlotCount",
     "SlugTaken",
     "Storage",

@@ -66,6 +66,7 @@ def choose(settings: Settings, host: PluginHost) -> Components:
     return Components(
         encoder=host.encoders.choose(settings.images.encoder, "images.encoder"),
         renderers=dict(host.renderers),
+        sheets=dict(host.sheets),
         storage=host.storages.choose(settings.storage.backend, "storage.backend"),
         scan_store=host.scan_stores.choose(settings.scans.store, "scans.store"),
         cache=host.caches.choose(settings.cache.backend, "cache.backend"),

@@ -13,11 +13,13 @@ from typing import Any
 from uuid import uuid4
 
 import click
+import msgspec
 
 from core import __version__
 from core.app import Application, create_app
 from core.domain.accounts import OrganizationDraft, Role, User, check_organization_slug
-from core.domain.images import ImageOptions
+from core.domain.content_reading import read_content
+from core.domain.images import ImageOptions, with_level
 from core.domain.logos import Logo, LogoType
 from core.domain.looks import look_rules
 from core.domain.validation import field_rules, read
@@ -180,12 +182,14 @@ def routes() -> None:
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="The file; - for stdout.")
 @click.option("--format", "image_format", help="Left out: what the file's name ends with, or text.")
 @click.option("--logo", type=click.Path(exists=True, dir_okay=False), help="A PNG or SVG file.")
+@click.option("--json", "typed", is_flag=True, help="TEXT is a typed content in JSON.")
 @_image_options
 def render(
     text: str,
     output: str | None,
     image_format: str | None,
     logo: str | None,
+    typed: bool,
     **given: str | None,
 ) -> None:
     """Draw TEXT into a file, in any look; needs no database."""
@@ -196,12 +200,21 @@ def render(
     )
     sent = {name: value for name, value in given.items() if value is not None}
     options = read(ImageOptions, {**sent, "format": image_format}, look_rules, strict=False)
-    picture = services.images.offline(text, options, _logo(services, logo))
+    content = read_content(_json(text) if typed else text, "TEXT")
+    options = with_level(options, content.error_correction)
+    picture = services.images.offline(content.encode(), options, _logo(services, logo))
     if output is None or output == "-":
         sys.stdout.buffer.write(picture.data)
     else:
         Path(output).write_bytes(picture.data)
         click.echo(f"{output}: {picture.media_type}, {len(picture.data)} bytes", err=True)
+
+
+def _json(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise InvalidFields.of("TEXT", f"is not JSON: {error}") from error
 
 
 @main.group()

@@ -23,6 +23,7 @@ from core.domain.logos import Logo, LogoInfo
 from core.domain.looks import Style
 from core.domain.periods import Window
 from core.domain.scans import Bots, RecordedScan, Scan, SlotCount, Totals
+from core.domain.sheets import Label, Sheet
 
 
 @runtime_checkable
@@ -72,6 +73,26 @@ class Renderer(Protocol):
         """The image: `layout.size` pixels wide and high, the same bytes for the same input.
 
         Raises ValueError where the format cannot show the look, saying what it cannot.
+        """
+
+
+@runtime_checkable
+class SheetPrinter(Protocol):
+    """Turns labels into a document to print, in one format, named by its registry name (`pdf`)."""
+
+    @property
+    def media_type(self) -> str:
+        """The media type of what `print` returns, as for Content-Type."""
+
+    @property
+    def extension(self) -> str:
+        """How the name of a file of this format ends, without the dot."""
+
+    def print(self, sheet: Sheet, labels: Iterable[Label]) -> bytes:
+        """The document: each label in its place on as many pages as are needed, in true size.
+
+        The same bytes for the same input. `labels` are drawn as they come, and may be many. Raises
+        ValueError for a look that the format cannot show, or a text that it cannot letter.
         """
 
 
@@ -231,6 +252,14 @@ class Codes(Protocol):
 
         `search` is found anywhere in title, slug, destination or tags, without regard to case (as
         `str.casefold` sees it, in every database); ties of the order are broken by the id.
+        """
+
+    def following(
+        self, organization_id: UUID, last: Code | None, limit: int, tag: str | None = None
+    ) -> Sequence[Code]:
+        """At most `limit` codes, oldest first, ties by id: those after `last`, or the first ones.
+
+        With `tag` only those that have it. `last` need not exist any more.
         """
 
     def update(self, code: Code, expected_revision: int) -> bool:

@@ -56,8 +56,10 @@ class Plugins(Struct, frozen=True):
 
     enabled: tuple[str, ...] = (
         "segno",
+        "zxing",
         "png",
         "svg",
+        "pdf",
         "eps",
         "text",
         "webp",
@@ -95,6 +97,8 @@ class CodesSettings(Struct, frozen=True):
     schemes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("http", "https")
     max_bulk: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     max_per_page: Annotated[int, Meta(ge=1, le=1000)] = 100
+    max_archive: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    max_labels: Annotated[int, Meta(ge=1, le=10_000)] = 1000
 
 
 class ImagesSettings(Struct, frozen=True):

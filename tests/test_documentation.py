@@ -18,8 +18,10 @@ import pytest
 import core.api
 import core.ports
 from core.api import Drawing, ErrorCorrection, PluginContext, Symbol, lay_out
+from core.domain.sheets import PRESETS
 from core.extension import hookspecs
 from core.extension.host import GROUP, PluginHost
+from core.http.schemas import SheetQuery
 from core.settings import Settings, parse
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,7 +129,7 @@ def test_the_table_of_the_api_names_nothing_else():
 
 def test_the_table_of_kinds_names_settings_that_exist():
     table = PAGE.split("| kind | which are used | setting |")[1].split("\n\n")[0]
-    settings = re.findall(r"`(\w+)\.(\w+)`", table)
+    settings = re.findall(r"\| one \| `(\w+)\.(\w+)` \|", table)
     assert len(settings) == 4
     for section, option in settings:
         assert isinstance(getattr(getattr(Settings(), section), option), str)
@@ -207,3 +209,21 @@ def test_the_tests_of_the_example_pass(example):
     assert len(tests) == 2
     for test in tests:
         test()
+
+
+def test_the_page_on_printing_names_every_label_sheet_and_parameter():
+    page = (ROOT / "docs" / "printing.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| `(\w+)` \| (?:a4|letter) \| (\d+) x (\d+) \| ([\d.]+) x ([\d.]+) \|$",
+        page,
+        re.MULTILINE,
+    )
+    assert [row[0] for row in rows] == list(PRESETS)
+    for name, columns, rows_of_labels, width, height in rows:
+        preset = PRESETS[name]
+        assert (preset.columns, preset.rows) == (int(columns), int(rows_of_labels))
+        assert preset.label_width_mm == pytest.approx(float(width), abs=0.05)
+        assert preset.label_height_mm == pytest.approx(float(height), abs=0.05)
+    table = page.split("| parameter | | left out |")[1].split("\n\n")[0]
+    named = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\|([^|]*)\|", table, re.MULTILINE)))
+    assert set(named) == set(SheetQuery.__struct_fields__)

@@ -9,6 +9,7 @@ import enum
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from core.domain.logos import Logo
 from core.domain.looks import PLAIN, Look, LookOptions
@@ -17,6 +18,9 @@ QUIET_ZONE = 4
 """The quiet zone that ISO/IEC 18004 (5.3.8) asks for, in modules; Micro QR needs 2."""
 
 MM_PER_INCH = 25.4
+
+Margin = Annotated[int, Meta(ge=0, le=20)]
+StyleChoice = Annotated[str, Meta(min_length=1, max_length=60)]
 
 
 class ErrorCorrection(enum.StrEnum):
@@ -72,11 +76,11 @@ class ImageOptions(LookOptions, frozen=True):
     format: Annotated[str, Meta(min_length=1, max_length=40)] = "png"
     size: int = 300
     error_correction: ErrorCorrection = ErrorCorrection.M
-    margin: Annotated[int, Meta(ge=0, le=20)] = QUIET_ZONE
+    margin: Margin = QUIET_ZONE
     symbol: SymbolKind = SymbolKind.QR
     dpi: Annotated[float, Meta(ge=1, le=10_000)] | None = None
     width_mm: Annotated[float, Meta(ge=1, le=10_000)] | None = None
-    style: Annotated[str, Meta(min_length=1, max_length=60)] | None = None
+    style: StyleChoice | None = None
     download: bool = False
 
     @property
@@ -85,6 +89,14 @@ class ImageOptions(LookOptions, frozen=True):
         if self.width_mm is None and self.dpi is not None:
             return self.size / self.dpi * MM_PER_INCH
         return self.width_mm
+
+
+def with_level(options: ImageOptions, lowest: ErrorCorrection) -> ImageOptions:
+    """The same options with an error correction level that is not below `lowest`."""
+    levels = list(ErrorCorrection)
+    if levels.index(options.error_correction) >= levels.index(lowest):
+        return options
+    return replace(options, error_correction=lowest)
 
 
 class SignedOptions(ImageOptions, frozen=True):

@@ -213,6 +213,7 @@ _WORDS = (
     (r"Expected str of length >= 1", "must not be empty"),
     (r"Expected str of length >= (\d+)", r"must have at least \1 characters"),
     (r"Expected str of length <= (\d+)", r"must have at most \1 characters"),
+    (r"Expected array of length >= (\d+)", r"must have at least \1 items"),
     (r"Expected array of length <= (\d+)", r"must have at most \1 items"),
     (r"Expected str matching regex '\\\\S'", "must not be blank"),
 )

@@ -13,7 +13,7 @@ from typing import Any
 import pluggy
 from msgspec import Struct
 
-from core.ports import Cache, Encoder, Period, Renderer, ScanStore, Storage
+from core.ports import Cache, Encoder, Period, Renderer, ScanStore, SheetPrinter, Storage
 
 PROJECT = "quietzone"
 
@@ -45,6 +45,11 @@ def qz_encoders(settings: Any, context: PluginContext) -> Mapping[str, Encoder]:
 @hookspec
 def qz_renderers(settings: Any, context: PluginContext) -> Mapping[str, Renderer]:  # type: ignore[empty-body]
     """Renderers by format, the name that `?format=` takes; all of them are used."""
+
+
+@hookspec
+def qz_sheets(settings: Any, context: PluginContext) -> Mapping[str, SheetPrinter]:  # type: ignore[empty-body]
+    """Printers of label sheets by format; all of them are used."""
 
 
 @hookspec

@@ -15,7 +15,7 @@ from core.errors import ConfigurationError
 from core.extension import hookspecs
 from core.extension.hookspecs import PROJECT, PluginContext, PluginSettings
 from core.extension.registry import Registry
-from core.ports import Cache, Encoder, Period, Renderer, ScanStore, Storage
+from core.ports import Cache, Encoder, Period, Renderer, ScanStore, SheetPrinter, Storage
 
 GROUP = "quietzone.plugins"
 
@@ -46,6 +46,7 @@ class PluginHost:
         """
         self.encoders: Registry[Encoder] = Registry("encoder", Encoder)
         self.renderers: Registry[Renderer] = Registry("renderer", Renderer)
+        self.sheets: Registry[SheetPrinter] = Registry("sheet printer", SheetPrinter)
         self.storages: Registry[Storage] = Registry("storage", Storage)
         self.scan_stores: Registry[ScanStore] = Registry("scan store", ScanStore)
         self.caches: Registry[Cache] = Registry("cache", Cache)
@@ -53,6 +54,7 @@ class PluginHost:
         self._registries: dict[str, Registry[Any]] = {
             "qz_encoders": self.encoders,
             "qz_renderers": self.renderers,
+            "qz_sheets": self.sheets,
             "qz_storages": self.storages,
             "qz_scan_stores": self.scan_stores,
             "qz_caches": self.caches,

@@ -12,6 +12,7 @@ from core.domain.accounts import Role
 from core.http.request import Request
 from core.http.resources import (
     codes,
+    downloads,
     health,
     images,
     logos,
@@ -79,6 +80,10 @@ ROUTES: tuple[Route, ...] = (
         {"GET": Role.MEMBER, "POST": Role.EDITOR},
     ),
     Route(f"{_ORGANIZATION}/qr-codes/bulk", codes.BulkCodes, {"POST": Role.EDITOR}),
+    Route(f"{_ORGANIZATION}/qr-codes/images.zip", downloads.Archive, {"GET": Role.MEMBER}),
+    Route(
+        f"{_ORGANIZATION}/qr-codes/sheet.{{sheet_format}}", downloads.Sheet, {"GET": Role.MEMBER}
+    ),
     Route(
         _CODE,
         codes.Code,

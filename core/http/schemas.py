@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from core.domain.accounts import ApiKey, Member, Organization, Principal, Role
-from core.domain.codes import Code, CodePage
+from core.domain.codes import BusinessCode, Code, CodePage, Tag
+from core.domain.images import QUIET_ZONE, ErrorCorrection, ImageOptions, Margin, StyleChoice
 from core.domain.logos import LogoInfo, LogoType
 from core.domain.looks import FinderShape, ModuleShape, Style
 from core.domain.scans import Bots
+from core.domain.sheets import SheetOptions
 from core.services.codes import CodeService
 
 
@@ -160,10 +162,40 @@ class CodesCreated(Struct, frozen=True):
     items: Sequence[CodeView]
 
 
-class ContentDocument(Struct, frozen=True):
-    """What a symbol encodes that is no short link: the link or text itself, untracked."""
+class ArchiveQuery(ImageOptions, frozen=True):
+    """Which images an archive holds, and how they are drawn: of all codes, or those with `tag`."""
 
-    content: Annotated[str, Meta(min_length=1, max_length=7089)]
+    tag: Tag | None = None
+
+
+class SheetQuery(SheetOptions, frozen=True):
+    """What is printed onto which labels: `copies` of one `code`, of those with `tag`, or of all."""
+
+    code: UUID | None = None
+    tag: Tag | None = None
+    copies: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    error_correction: ErrorCorrection = ErrorCorrection.M
+    margin: Margin = QUIET_ZONE
+    style: StyleChoice | None = None
+
+
+class BusinessCodeDraft(Struct, frozen=True):
+    """What the business code is to encode: a text, or a typed content (`core.domain.contents`)."""
+
+    content: Any
+
+
+class BusinessCodeView(Struct, frozen=True):
+    """What the business code encodes: as it was sent, and as the text that is in the symbol."""
+
+    content: str | Raw
+    encoded: str
+
+    @classmethod
+    def of(cls, code: BusinessCode) -> BusinessCodeView:
+        """The document of a business code."""
+        content = code.content if code.document is None else Raw(code.document.encode())
+        return cls(content, code.content)
 
 
 class ImageAddress(Struct, frozen=True):

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from core.ports import Cache, Encoder, Period, Renderer, ScanStore, Storage
+from core.ports import Cache, Encoder, Period, Renderer, ScanStore, SheetPrinter, Storage
 from core.services.accounts import Accounts
+from core.services.archives import Archives
 from core.services.codes import CodeService
 from core.services.images import ImageService
 from core.services.journal import Journal
@@ -18,6 +19,7 @@ from core.services.offload import Offload, call_inline
 from core.services.organizations import OrganizationService
 from core.services.passwords import Passwords
 from core.services.redirects import Redirects
+from core.services.sheets import Sheets
 from core.services.signatures import Signatures
 from core.services.statistics import Statistics
 from core.services.styles import Styles
@@ -34,6 +36,7 @@ class Components(Struct, frozen=True):
 
     encoder: Encoder
     renderers: Mapping[str, Renderer]
+    sheets: Mapping[str, SheetPrinter]
     storage: Storage
     scan_store: ScanStore
     cache: Cache
@@ -72,6 +75,10 @@ class Services:
             clock,
             lambda _, look, logo: self.images.prove(sample, look, logo),
         )
+        self.archives = Archives(self.codes, self.images, self.styles, settings.codes, clock)
+        self.sheets = Sheets(
+            components.sheets, self.codes, self.images, self.styles, settings.codes
+        )
         self.logos = Logos(self.storage, settings.images, clock)
         self.signatures = Signatures(settings.images.signing_keys, settings.data)
         self.redirects = Redirects(self.storage, clock)
@@ -86,6 +93,7 @@ class Services:
         """
         self.passwords.open(offload)
         self.images.open(offload)
+        self.sheets.open(offload)
         self.logos.open(offload)
         self.signatures.open()
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from uuid import UUID, uuid4
@@ -38,6 +38,7 @@ from core.ports import Storage
 from core.settings import CodesSettings
 
 _TRIES = 20
+_WALK = 500
 _KEY_LIFE = timedelta(days=1)
 _MAX_PROBLEMS = 1000
 _NO_STYLE = "the organization has no such style; GET .../styles lists them, null stands for none"
@@ -183,6 +184,27 @@ class CodeService:
                 "per_page", f"{query.per_page} is too many; at most {self._settings.max_per_page}"
             )
         return self._storage.codes.list(organization_id, query)
+
+    def check_number(self, organization_id: UUID, tag: str | None, most: int, setting: str) -> None:
+        """Raise InvalidFields where `walk` gives more than `most` codes, which `setting` allows."""
+        found = self._storage.codes.list(organization_id, CodeQuery(per_page=1, tag=tag)).total
+        if found > most:
+            raise InvalidFields.of(
+                "tag",
+                f"{found} codes are too many for one answer; at most {most} (setting "
+                f"codes.{setting}): choose some of them by a tag",
+            )
+
+    def walk(self, organization_id: UUID, tag: str | None) -> Iterator[Code]:
+        """All codes of the organisation, or those with `tag`, oldest first, a few at a time.
+
+        Codes that are created or deleted meanwhile may be among them or not; no other is left out
+        or comes twice.
+        """
+        last = None
+        while codes := self._storage.codes.following(organization_id, last, _WALK, tag):
+            yield from codes
+            last = codes[-1]
 
     def change(self, organization_id: UUID, code_id: UUID, changes: CodeChanges) -> Code:
         """Apply the changes on top of whatever is stored; raises NotFound or InvalidFields."""

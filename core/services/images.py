@@ -18,6 +18,7 @@ from core.domain.images import (
     Symbol,
     SymbolKind,
     lay_out,
+    smallest_size,
 )
 from core.domain.logos import Logo
 from core.domain.looks import PLAIN, Look, changed
@@ -26,6 +27,9 @@ from core.ports import Cache, Encoder, Renderer
 from core.services.offload import Offload, call_inline
 from core.services.scannability import Scannability
 from core.settings import CacheSettings, ImagesSettings
+
+# Pixels a module of what is printed by lines: as many as the proof of a look draws at most.
+_PRINTED_SCALE = 12
 
 _Problems = tuple[FieldProblem, ...]
 
@@ -162,6 +166,12 @@ class ImageService:
         )
         return Plan(content, options, look, logo, title, fingerprints, self._proven_by)
 
+    def plan_code(
+        self, link: str, options: ImageOptions, look: Look = PLAIN, logo: Logo | None = None
+    ) -> Plan:
+        """The plan of the image of a code, which tells its link to those who cannot see it."""
+        return self.plan(link, options, look, logo, f"QR code: {link}")
+
     def picture(self, plan: Plan) -> Picture:
         """The image; raises InvalidFields where content, level, size and look do not fit."""
         renderer = self._renderers[plan.options.format]
@@ -173,6 +183,27 @@ class ImageService:
             data = self._offload(self.draw, plan)
             self._cache.set(key, data, self._ttl)
         return Picture(data, renderer.media_type)
+
+    def pictures(self, plans: Sequence[Plan | InvalidFields]) -> Sequence[bytes | InvalidFields]:
+        """Some images at once, or what keeps each from being drawn; none of them is kept.
+
+        So the images of an archive do not push out those that are asked for every day.
+        """
+        return self._offload(self._draw_all, [self._proven(plan) for plan in plans])
+
+    def to_print(self, plan: Plan) -> Drawing:
+        """The drawing of an image that is printed by lines, with no margin but the one asked for.
+
+        Its size in pixels is as it comes. Raises InvalidFields as `picture` does.
+        """
+        options, caption = plan.options, bool(plan.look.caption)
+        size = _PRINTED_SCALE * smallest_size(
+            self._symbol_of(plan), options.margin, caption=caption
+        )
+        plan = replace(plan, options=replace(options, size=size))
+        if plan.look != PLAIN:
+            self._demand_proof(plan)
+        return self._drawing(plan)
 
     def draw(self, plan: Plan) -> bytes:
         """The image drawn here and now, with no regard to the cache and without any proof."""
@@ -202,9 +233,30 @@ class ImageService:
                 return name
         return None
 
+    def media_type(self, image_format: str) -> str:
+        """The media type of images of this format."""
+        return self._renderers[image_format].media_type
+
     def extension(self, image_format: str) -> str:
         """How the names of files of this format end."""
         return self._renderers[image_format].extension
+
+    def _proven(self, plan: Plan | InvalidFields) -> Plan | InvalidFields:
+        if isinstance(plan, Plan) and plan.look != PLAIN:
+            try:
+                self._demand_proof(plan)
+            except InvalidFields as error:
+                return error
+        return plan
+
+    def _draw_all(self, plans: Sequence[Plan | InvalidFields]) -> Sequence[bytes | InvalidFields]:
+        drawn: list[bytes | InvalidFields] = []
+        for plan in plans:
+            try:
+                drawn.append(self.draw(plan) if isinstance(plan, Plan) else plan)
+            except InvalidFields as error:
+                drawn.append(error)
+        return drawn
 
     def _demand_proof(self, plan: Plan) -> None:
         key = f"verdict:{plan.verdict_key}"
@@ -226,15 +278,19 @@ class ImageService:
 
     def _drawing(self, plan: Plan) -> Drawing:
         options = plan.options
-        try:
-            symbol = self._symbol(plan.content, options.error_correction, options.symbol)
-        except ValueError as error:
-            raise InvalidFields.of("error_correction", str(error)) from error
+        symbol = self._symbol_of(plan)
         try:
             layout = lay_out(symbol, options.size, options.margin, caption=bool(plan.look.caption))
         except ValueError as error:
             raise InvalidFields.of("size", str(error)) from error
         return Drawing(symbol, layout, plan.look, plan.logo, options.printed_mm, plan.title)
+
+    def _symbol_of(self, plan: Plan) -> Symbol:
+        options = plan.options
+        try:
+            return self._symbol(plan.content, options.error_correction, options.symbol)
+        except ValueError as error:
+            raise InvalidFields.of("error_correction", str(error)) from error
 
     def _encode(self, content: str, level: ErrorCorrection, kind: SymbolKind) -> Symbol:
         return self._encoder.encode(

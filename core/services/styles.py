@@ -47,6 +47,10 @@ class StyleChanges(LookOptions, frozen=True, kw_only=True):
     default: bool | UnsetType = UNSET
 
 
+Looks = Callable[[UUID | None], tuple[Look, Logo | None]]
+"""The look of an image, with its logo where it has one, by the style of its code."""
+
+
 _Sent = TypeVar("_Sent", StyleDraft, StyleChanges)
 
 
@@ -149,6 +153,18 @@ class Styles:
             raise InvalidFields(problems)
         look = changed(base, look_options)
         return look, self._logo(organization_id, look)
+
+    def looks(self, organization_id: UUID, look_options: LookOptions, style: str | None) -> Looks:
+        """`resolve` for many codes, which looks up each style once; checks the options at once."""
+        found: dict[UUID | None, tuple[Look, Logo | None]] = {}
+        found[None] = self.resolve(organization_id, look_options, style, None)
+
+        def look(code_style: UUID | None) -> tuple[Look, Logo | None]:
+            if code_style not in found:
+                found[code_style] = self.resolve(organization_id, look_options, style, code_style)
+            return found[code_style]
+
+        return look
 
     def signed(self, organization_id: UUID, look_options: LookOptions) -> tuple[Look, Logo | None]:
         """The look that a signed address names, whatever has become of presets and settings.

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 
-import PIL
-import resvg_py
 from msgspec import Struct
 from PIL import Image
 
-from core.api import Drawing, Logo, LogoType, Renderer, Symbol, hookimpl
+from core.api import Drawing, Logo, Renderer, Symbol, hookimpl
 from plugins.renderers.artwork import Placed, compose
-from plugins.renderers.outlines import Close, Curve, Line, Move, Segment
+from plugins.renderers.outlines import Close, Curve, Line, Move, Segment, number
+from plugins.renderers.raster import FINGERPRINT, logo_picture
 
 REVISION = 1
 """Grows whenever the code below comes to write other bytes for the same drawing."""
@@ -64,10 +62,7 @@ class EpsRenderer:
     extension = "eps"
 
     def __init__(self) -> None:
-        self.fingerprint = (
-            f"eps-{REVISION}-pillow-{PIL.__version__}-resvg-{resvg_py.__version__}"
-            f"-zlib-{zlib.ZLIB_RUNTIME_VERSION}"
-        )
+        self.fingerprint = f"eps-{REVISION}-{FINGERPRINT}-zlib-{zlib.ZLIB_RUNTIME_VERSION}"
 
     def render(self, drawing: Drawing) -> bytes:
         """The image, as wide as asked for, or else its pixels at 300 dpi.
@@ -81,13 +76,13 @@ class EpsRenderer:
             else drawing.width_mm / _MM_PER_INCH
         )
         points = inches * _POINTS_PER_INCH
-        module = _number(points / artwork.extent, 9)
+        module = number(points / artwork.extent, 9)
         parts = [_header(drawing.title, points), _PROCEDURES]
         if artwork.background:
-            side = _number(points)
+            side = number(points)
             parts.append(f"{_fill(artwork.background)}\n0 0 {side} {side} rectfill\n")
         # From here on the unit is a module, and y grows downwards.
-        left, bottom = _number(artwork.left, 9), _number(artwork.extent - artwork.top, 9)
+        left, bottom = number(artwork.left, 9), number(artwork.extent - artwork.top, 9)
         parts.append(f"{module} dup scale\n{left} {bottom} translate\n1 -1 scale\n")
         parts.append(f"{_fill(artwork.color)}\n")
         shape = _runs(drawing.symbol) if drawing.look.flat else _steps(artwork.shape)
@@ -101,7 +96,7 @@ class EpsRenderer:
 
 
 def _header(title: str, points: float) -> str:
-    whole, exact = math.ceil(round(points, 6)), _number(points)
+    whole, exact = math.ceil(round(points, 6)), number(points)
     return (
         "%!PS-Adobe-3.0 EPSF-3.0\n"
         "%%Creator: Quietzone\n"
@@ -125,7 +120,7 @@ def _comment(title: str) -> str:
 
 
 def _fill(color: str) -> str:
-    red, green, blue = (_number(part / 255, 6) for part in bytes.fromhex(color[1:]))
+    red, green, blue = (number(part / 255, 6) for part in bytes.fromhex(color[1:]))
     return f"{red} {green} {blue} setrgbcolor"
 
 
@@ -141,13 +136,13 @@ def _steps(segments: Iterable[Segment]) -> Iterator[str]:
     for segment in segments:
         match segment:
             case Move():
-                yield f"{_number(segment.x)} {_number(segment.y)} m"
+                yield f"{number(segment.x)} {number(segment.y)} m"
             case Line():
-                yield f"{_number(segment.x)} {_number(segment.y)} l"
+                yield f"{number(segment.x)} {number(segment.y)} l"
             case Curve():
                 yield (
-                    f"{_number(segment.x1)} {_number(segment.y1)} {_number(segment.x2)} "
-                    f"{_number(segment.y2)} {_number(segment.x)} {_number(segment.y)} c"
+                    f"{number(segment.x1)} {number(segment.y1)} {number(segment.x2)} "
+                    f"{number(segment.y2)} {number(segment.x)} {number(segment.y)} c"
                 )
             case Close():
                 yield "h"
@@ -173,8 +168,8 @@ def _image(placed: Placed, behind: str) -> str:
     # A line that began with %% would be taken for a comment by programs that read only these.
     data = f"\n{data}".replace("\n%", "\n %")[1:]
     return (
-        f"gsave\n{_number(placed.x)} {_number(placed.y)} translate\n"
-        f"{_number(placed.width)} {_number(placed.height)} scale\n"
+        f"gsave\n{number(placed.x)} {number(placed.y)} translate\n"
+        f"{number(placed.width)} {number(placed.height)} scale\n"
         "/DeviceRGB setcolorspace\n"
         f"<</ImageType 1/Width {pixels.width}/Height {pixels.height}/BitsPerComponent 8\n"
         f"/Decode[0 1 0 1 0 1]/ImageMatrix[{pixels.width} 0 0 {pixels.height} 0 0]\n"
@@ -186,27 +181,10 @@ def _image(placed: Placed, behind: str) -> str:
 
 def _pixels(logo: Logo, behind: str) -> _Pixels:
     """The logo on an opaque ground, because EPS knows no transparency."""
-    data = logo.data
-    if logo.info.media_type is LogoType.SVG:
-        wide = logo.info.width >= logo.info.height
-        data = resvg_py.svg_to_bytes(
-            svg_string=data.decode("utf-8"),
-            skip_system_fonts=True,
-            width=_LOGO_SIDE if wide else None,
-            height=None if wide else _LOGO_SIDE,
-        )
-    with Image.open(io.BytesIO(data)) as opened:
-        picture = opened.convert("RGBA")
-    picture.thumbnail((_LOGO_SIDE, _LOGO_SIDE), Image.Resampling.LANCZOS)
+    picture = logo_picture(logo, _LOGO_SIDE)
     ground = Image.new("RGBA", picture.size, behind)
     ground.alpha_composite(picture)
     return _Pixels(*picture.size, ground.convert("RGB").tobytes())
-
-
-def _number(value: float, decimals: int = 4) -> str:
-    """A number without an exponent, and without zeros at its end."""
-    text = f"{value:.{decimals}f}".rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
 
 
 @hookimpl

@@ -107,7 +107,7 @@ class _Face:
             return glyph
 
 
-_FACE = _Face(FONT)
+FACE = _Face(FONT)
 
 
 def lettering(text: str, box: Box) -> tuple[Segment, ...]:
@@ -119,12 +119,12 @@ def lettering(text: str, box: Box) -> tuple[Segment, ...]:
     x = 0.0
     # What a keyboard sends as letter and accent is one character to the font.
     for character in unicodedata.normalize("NFC", text):
-        glyph = _FACE.glyph(character)
+        glyph = FACE.glyph(character)
         line.extend(_moved(glyph.segments, 1, 1, x, 0))
         x += glyph.advance
     if not line:
         return ()
-    usual = _extent(segment for character in _USUAL for segment in _FACE.glyph(character).segments)
+    usual = _extent(segment for character in _USUAL for segment in FACE.glyph(character).segments)
     ink = _extent(line)
     highest, lowest = max(usual.highest, ink.highest), min(usual.lowest, ink.lowest)
     width, height = ink.right - ink.left, highest - lowest

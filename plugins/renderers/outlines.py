@@ -35,3 +35,9 @@ class Close(Struct, frozen=True):
 
 
 Segment = Move | Line | Curve | Close
+
+
+def number(value: float, decimals: int = 4) -> str:
+    """A number as vector formats write it: without an exponent, and without zeros at its end."""
+    text = f"{value:.{decimals}f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text

@@ -9,7 +9,7 @@ import resvg_py
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from core.api import TRANSPARENT, Drawing, Look
+from core.api import TRANSPARENT, Drawing, Logo, LogoType, Look
 from plugins.renderers.png import rasterize
 from plugins.renderers.svg import SvgRenderer
 
@@ -41,6 +41,23 @@ def paint(svg: SvgRenderer, drawing: Drawing) -> Image.Image:
     image = Image.new(mode, (layout.size, layout.size), light)
     image.paste(small.resize((side, side), Image.Resampling.NEAREST), (layout.left, layout.top))
     return image
+
+
+def logo_picture(logo: Logo, pixels: int) -> Image.Image:
+    """A logo as RGBA, its longer side of so many pixels at most; a PNG is never enlarged."""
+    data = logo.data
+    if logo.info.media_type is LogoType.SVG:
+        wide = logo.info.width >= logo.info.height
+        data = resvg_py.svg_to_bytes(
+            svg_string=data.decode("utf-8"),
+            skip_system_fonts=True,
+            width=pixels if wide else None,
+            height=None if wide else pixels,
+        )
+    with Image.open(io.BytesIO(data)) as opened:
+        picture = opened.convert("RGBA")
+    picture.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)
+    return picture
 
 
 def _colors(look: Look) -> tuple[str, tuple[int, ...] | int, tuple[int, ...] | int]:

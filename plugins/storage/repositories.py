@@ -500,6 +500,22 @@ class CodeRepository(_Repository):
             items = tuple(Code(*row) for row in selection.tuples().execute(database))
         return CodePage(items=items, page=query.page, per_page=query.per_page, total=total)
 
+    def following(
+        self, organization_id: UUID, last: Code | None, limit: int, tag: str | None = None
+    ) -> Sequence[Code]:
+        """The codes that come after `last` in the order of their creation."""
+        table = tables.Code
+        conditions = _conditions(organization_id, CodeQuery(tag=tag))
+        if last is not None:
+            conditions += [
+                # Said once more by itself, since this alone is looked up in an index.
+                table.created_at >= last.created_at,
+                (table.created_at > last.created_at) | (table.id > last.id),
+            ]
+        selection = _select().where(*conditions).order_by(table.created_at, table.id).limit(limit)
+        with self._connections.connection() as database:
+            return tuple(Code(*row) for row in selection.tuples().execute(database))
+
     def update(self, code: Code, expected_revision: int) -> bool:
         """Store what may change, unless the stored revision is another than expected."""
         table, tag = tables.Code, tables.CodeTag

@@ -27,9 +27,12 @@ def raster(symbol: Symbol, scale: int = 3, margin: int = 4) -> memoryview:
     return memoryview(bytes(pixels)).cast("B", (side, side))
 
 
-def read(image: object) -> zxingcpp.Barcode:
-    """The one QR code of an image, by zxing-cpp."""
-    found = zxingcpp.read_barcodes(image, formats=zxingcpp.BarcodeFormat.QRCode)
+def read(
+    image: object, form: zxingcpp.BarcodeFormat = zxingcpp.BarcodeFormat.QRCode
+) -> zxingcpp.Barcode:
+    """The one QR code of an image, or the one code of another form, by zxing-cpp."""
+    # Plain text, because the default writes control characters out: <NUL>.
+    found = zxingcpp.read_barcodes(image, formats=form, text_mode=zxingcpp.TextMode.Plain)
     assert len(found) == 1, f"{len(found)} codes were found, not one"
     return found[0]
 

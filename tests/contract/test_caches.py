@@ -208,9 +208,17 @@ def test_the_memory_taken_stays_within_what_is_accounted_for(entries: int) -> No
 
 def test_a_cached_png_of_the_usual_size_costs_less_than_700_bytes() -> None:
     symbol = SegnoEncoder().encode("HTTPS://QR.EXAMPLE/R/7KQ2VX9B", ErrorCorrection.M)
-    cache = MemoryCache(10_000)
-    cache.set("image", PngRenderer().render(Drawing(symbol, lay_out(symbol, 300, 4))), 60)
-    assert 0 < cache.size < 700
+    image = bytearray(PngRenderer().render(Drawing(symbol, lay_out(symbol, 300, 4))))
+    cache, entries = MemoryCache(2**30), 43_691  # So many make the tables grow.
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(entries):
+            cache.set(f"image:{number:032x}", bytes(image), 60)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 400 < (after - before) / entries < 700
 
 
 def test_threads_never_break_the_bound_nor_get_another_key_s_value() -> None:

@@ -37,6 +37,7 @@ from plugins.encoders.segno_encoder import SegnoEncoder
 from plugins.renderers.artwork import Close, Curve, Move, Segment, compose
 from plugins.renderers.eps import EpsRenderer
 from plugins.renderers.lettering import FONT, Box, _Face, lettering
+from plugins.renderers.pdf import PdfRenderer
 from plugins.renderers.svg import SvgRenderer
 from tests.contract.reading import read, read_with_zbar
 from tests.contract.viewing import view
@@ -54,7 +55,7 @@ MICRO = Symbol(
 )
 
 SVG, EPS = SvgRenderer(), EpsRenderer()
-VECTORS = {"svg": SVG, "eps": EPS}
+VECTORS = {"svg": SVG, "eps": EPS, "pdf": PdfRenderer()}
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
 BLUE, CREAM, RED = "#0a3d62", "#fff3d0", (227, 54, 44)
@@ -149,7 +150,7 @@ def test_an_eps_file_shows_the_same_picture_as_the_svg(
         for number in range(SYMBOL.size**2)
         if not (number % SYMBOL.size in hole and number // SYMBOL.size in hole)
     ]
-    ours, theirs = (middles(picture, drawing) for picture in pictures)
+    ours, theirs, _ = (middles(picture, drawing) for picture in pictures)
     assert [ours[number] for number in beside] == [theirs[number] for number in beside]
     for picture in pictures:
         assert picture.size == (600, 600)

@@ -97,10 +97,10 @@ def test_every_pixel_is_where_the_layout_puts_it(symbol: Symbol, size: int, marg
     assert grey(PNG.render(Drawing(symbol, layout))).tobytes() == expected(symbol, layout)
 
 
-@pytest.mark.parametrize("width", [png._SMALL, png._LARGE])
 @pytest.mark.parametrize("symbol", SYMBOLS, ids=lambda symbol: f"version {symbol.version}")
-def test_no_pixel_moves_where_the_way_of_compressing_changes(symbol: Symbol, width: int) -> None:
-    for size in (width - 1, width, width + 1):
+def test_no_pixel_moves_where_the_way_of_compressing_changes(symbol: Symbol) -> None:
+    banded = png._BANDED * (symbol.size + 2)
+    for size in (png._SMALL, png._SMALL + 1, banded - 1, banded):
         layout = lay_out(symbol, size, 1)
         assert grey(PNG.render(Drawing(symbol, layout))).tobytes() == expected(symbol, layout)
 
@@ -253,7 +253,7 @@ def test_pngcheck_finds_no_fault(size: int, look: Look, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("symbol", [SYMBOL, VERSION_3], ids=["version 2", "version 3"])
 def test_an_image_of_the_usual_size_takes_few_bytes(symbol: Symbol) -> None:
-    assert len(PNG.render(Drawing(symbol, lay_out(symbol, 300, 4)))) < 460
+    assert len(PNG.render(Drawing(symbol, lay_out(symbol, 300, 4)))) < 490
 
 
 @pytest.mark.parametrize("size", [1024, 2000])

@@ -670,6 +670,46 @@ def test_a_search_finds_its_text_anywhere_and_nothing_else(
     assert page.total == len(found)
 
 
+def test_codes_follow_one_another_from_the_oldest_on(
+    storage: Storage, organization: Organization
+) -> None:
+    other = add_organization(storage, "Other", "other")
+    codes = [
+        # Several of one moment, as a bulk request makes them: their ids decide.
+        samples.make_code(
+            organization.id,
+            created_at=NOW + timedelta(seconds=n // 4),
+            tags=("Even",) if n % 2 == 0 else ("Odd",),
+        )
+        for n in range(11)
+    ]
+    storage.codes.add([*reversed(codes), samples.make_code(other.id)])
+    expected = sorted(codes, key=lambda code: (code.created_at, code.id))
+
+    def walk(tag: str | None) -> list[Code]:
+        found: list[Code] = []
+        while page := storage.codes.following(
+            organization.id, found[-1] if found else None, 3, tag
+        ):
+            assert len(page) <= 3
+            found += page
+        return found
+
+    assert walk(None) == expected
+    assert walk("even") == [code for code in expected if code.tags == ("Even",)]
+    assert walk("none") == []
+
+
+def test_a_deleted_code_is_still_followed_by_the_next(
+    storage: Storage, organization: Organization
+) -> None:
+    codes = sorted((samples.make_code(organization.id) for _ in range(3)), key=lambda c: c.id)
+    storage.codes.add(codes)
+    storage.codes.delete(organization.id, codes[0].id)
+    storage.codes.delete(organization.id, codes[1].id)
+    assert [*storage.codes.following(organization.id, codes[0], 5)] == codes[2:]
+
+
 def test_lists_are_narrowed_by_tag_and_state(storage: Storage, organization: Organization) -> None:
     other = add_organization(storage, slug="other")
     storage.codes.add(

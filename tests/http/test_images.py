@@ -38,8 +38,59 @@ def test_the_image_holds_the_short_link(member: Api, acme: Tenant) -> None:
 def test_the_business_code_holds_what_was_set(owner: Api, acme: Tenant) -> None:
     content = "Grüße aus 東京 🙂"
     assert owner.put(f"{acme.url}/qr-business", {"content": content}).status_code == 200
-    assert owner.get(f"{acme.url}/qr-business").json == {"content": content}
+    assert owner.get(f"{acme.url}/qr-business").json == {
+        "content": content,
+        "encoded": content,
+    }
     assert decoded(owner.get(f"{acme.url}/qr-business/image")) == content
+
+
+WIFI = {"type": "wifi", "ssid": "Harbour; Guests", "password": "salt&pepper"}
+WIFI_TEXT = "WIFI:T:WPA;S:Harbour\\; Guests;P:salt&pepper;;"
+
+
+def test_the_business_code_may_hold_a_typed_content(owner: Api, acme: Tenant) -> None:
+    answer = owner.put(f"{acme.url}/qr-business", {"content": WIFI})
+    assert answer.status_code == 200, answer.text
+    stored = owner.get(f"{acme.url}/qr-business").json
+    assert stored == answer.json
+    assert stored["content"].items() >= WIFI.items()
+    assert stored["encoded"] == WIFI_TEXT
+    assert decoded(owner.get(f"{acme.url}/qr-business/image")) == WIFI_TEXT
+    # What was read may be sent again.
+    again = owner.put(f"{acme.url}/qr-business", {"content": stored["content"]})
+    assert again.json == stored
+
+
+def test_a_payment_has_the_level_that_its_standard_asks_for(owner: Api, acme: Tenant) -> None:
+    payment = {"type": "epc", "name": "Harbour", "iban": "DE89370400440532013000"}
+    assert owner.put(f"{acme.url}/qr-business", {"content": payment}).status_code == 200
+    for level, least in (("L", "M"), ("M", "M"), ("H", "H")):
+        body = {"content": payment, "error_correction": level}
+        images = [
+            owner.post(f"{acme.url}/images", body),
+            owner.get(f"{acme.url}/qr-business/image", params={"error_correction": level}),
+        ]
+        for answer in images:
+            (code,) = zxingcpp.read_barcodes(Image.open(io.BytesIO(answer.content)))
+            assert "LMQH".index(code.ec_level) >= "LMQH".index(least)
+
+
+def test_a_wrong_content_is_refused_field_by_field(owner: Api, acme: Tenant) -> None:
+    wrong = {"type": "wifi", "ssid": "", "password": "short", "colour": "red"}
+    for answer in (
+        owner.put(f"{acme.url}/qr-business", {"content": wrong}),
+        owner.post(f"{acme.url}/images", {"content": wrong}),
+    ):
+        assert "content.colour" in refused(answer)
+    unknown = owner.put(f"{acme.url}/qr-business", {"content": {"type": "fax"}})
+    assert "wifi" in refused(unknown)["content.type"]
+    assert owner.get(f"{acme.url}/qr-business").json["content"] == "https://acme.example"
+
+
+def test_a_typed_content_is_drawn_without_being_stored(member: Api, acme: Tenant) -> None:
+    answer = member.post(f"{acme.url}/images", {"content": WIFI, "size": 300})
+    assert decoded(answer) == WIFI_TEXT
 
 
 def test_a_business_code_that_was_never_set_is_404(owner: Api) -> None:
@@ -239,7 +290,7 @@ def test_the_default_style_is_used_and_can_be_left_out(
 
 def test_formats_are_named_where_one_is_unknown(member: Api, acme: Tenant) -> None:
     message = refused(member.get(f"{acme.code_url}/image", params={"format": "bmp"}))["format"]
-    assert message == "'bmp' is unknown; enabled are: eps, jpeg, png, svg, text, webp"
+    assert message == "'bmp' is unknown; enabled are: eps, jpeg, pdf, png, svg, text, webp"
 
 
 def test_the_density_is_given_once(member: Api, acme: Tenant) -> None:

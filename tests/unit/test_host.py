@@ -321,7 +321,7 @@ def test_an_unknown_hook_is_refused_and_the_known_ones_are_named(offer):
         "plugin misspelt: has a hook that does not fit: unknown hook 'qz_period' in plugin "
     )
     assert message.endswith(
-        "; known hooks are: qz_settings, qz_encoders, qz_renderers, qz_storages, "
+        "; known hooks are: qz_settings, qz_encoders, qz_renderers, qz_sheets, qz_storages, "
         "qz_scan_stores, qz_caches, qz_periods"
     )
 

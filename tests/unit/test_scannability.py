@@ -9,11 +9,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import segno
 from msgspec.structs import replace
 from PIL import Image
 
-from core.domain.images import Drawing, ErrorCorrection, Symbol, SymbolKind, lay_out
+from core.domain.images import Drawing, ErrorCorrection, SymbolKind, lay_out
 from core.domain.logos import Logo, LogoInfo, LogoType
 from core.domain.looks import PLAIN, FinderShape, Look, ModuleShape
 from core.errors import FieldProblem, InvalidFields
@@ -176,9 +175,7 @@ def test_a_logo_of_a_quarter_passes_and_one_of_two_fifths_does_not(
 
 
 def test_a_micro_qr_code_is_read_as_one() -> None:
-    code = segno.make_micro("QUIET ZONE", error="L")
-    modules = b"".join(code.matrix)
-    symbol = Symbol(3, ErrorCorrection.L, len(code.matrix), modules, SymbolKind.MICRO)
+    symbol = SegnoEncoder().encode("QUIET ZONE", ErrorCorrection.L, SymbolKind.MICRO)
     look = Look(color="#0a3d62", shape=ModuleShape.ROUNDED)
     drawing = Drawing(symbol, lay_out(symbol, 300, 4), look)
     GUARD.check(drawing, "QUIET ZONE")

@@ -7,17 +7,20 @@ from typing import ClassVar, TypeGuard
 from uuid import UUID
 
 import falcon
+import msgspec
 
 from core.domain.codes import BusinessCode as StoredCode
 from core.domain.codes import Code
-from core.domain.images import ImageOptions, SignedOptions
+from core.domain.content_reading import read_content
+from core.domain.contents import Content, Text
+from core.domain.images import ImageOptions, SignedOptions, with_level
 from core.domain.looks import LookOptions, look_rules, options_of
 from core.domain.validation import collect, read
 from core.errors import InvalidFields, NotFound
 from core.http.conditional import not_modified
 from core.http.request import Request
 from core.http.resources.base import Queries, Resource, put_json
-from core.http.schemas import ContentDocument
+from core.http.schemas import BusinessCodeDraft, BusinessCodeView
 from core.http.schemas import ImageAddress as ImageAddressDocument
 from core.services.images import Plan
 
@@ -41,8 +44,8 @@ class _Image(Resource):
         """The plan of an image in the look that the options, the code or the default name."""
         preset = code.style if code else None
         look, logo = self.services.styles.resolve(org_id, options, options.style, preset)
-        title = f"QR code: {content}" if code else "QR code"
-        return self.services.images.plan(content, options, look, logo, title)
+        plan = self.services.images.plan_code if code else self.services.images.plan
+        return plan(content, options, look, logo)
 
     def of_code(self, org_id: UUID, qr_id: UUID, options: ImageOptions) -> tuple[Code, Plan]:
         """A code, and the plan of its image."""
@@ -117,7 +120,7 @@ class SignedImage(_Image):
         code = self.services.codes.find(code_id)
         look, logo = self.services.styles.signed(code.organization_id, options)
         content = self.services.codes.short_url(code)
-        plan = self.services.images.plan(content, options, look, logo, f"QR code: {content}")
+        plan = self.services.images.plan_code(content, options, look, logo)
         resp.set_header("Cache-Control", _FOR_EVER)
         # Pages of other sites are what these addresses are for.
         resp.set_header("Cross-Origin-Resource-Policy", "cross-origin")
@@ -134,14 +137,17 @@ class Images(_Image):
         body = self.body(req)
         rest = {k: v for k, v in body.items() if k != "content"} if _is_object(body) else body
         options, problems = collect(ImageOptions, rest, look_rules)
-        text = ""
+        content: Content = Text("")
         if _is_object(body):
-            document, wrong = collect(ContentDocument, {"content": body.get("content")})
-            problems += wrong
-            text = document.content if document else ""
+            try:
+                content = read_content(body.get("content"))
+            except InvalidFields as error:
+                problems += error.problems
         if options is None or problems:
             raise InvalidFields(problems)
+        text = content.encode()
         self.services.images.check_length(text)
+        options = with_level(options, content.error_correction)
         self.send(resp, self.plan(org_id, text, options), "image")
 
 
@@ -150,8 +156,12 @@ class BusinessImage(_Image):
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Send the image of the business code."""
-        content = self.services.organizations.business_code(org_id).content
-        self.answer(req, resp, self.plan(org_id, content, req.context.query), "business")
+        code = self.services.organizations.business_code(org_id)
+        options = req.context.query
+        if code.document is not None:
+            content = msgspec.json.decode(code.document, type=Content)
+            options = with_level(options, content.error_correction)
+        self.answer(req, resp, self.plan(org_id, code.content, options), "business")
 
 
 class BusinessCode(Resource):
@@ -160,14 +170,18 @@ class BusinessCode(Resource):
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Tell what the business code encodes."""
         code = self.services.organizations.business_code(org_id)
-        put_json(resp, ContentDocument(code.content))
+        put_json(resp, BusinessCodeView.of(code))
 
     def on_put(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Set what the business code encodes."""
-        code = StoredCode(read(ContentDocument, self.body(req)).content)
+        sent = read(BusinessCodeDraft, self.body(req)).content
+        content = read_content(sent)
+        # A text is kept as it is, and a typed content as the document that it was.
+        document = None if isinstance(sent, str) else msgspec.json.encode(content).decode()
+        code = StoredCode(content.encode(), document)
         self.services.images.check_content(code.content)
         self.services.organizations.set_business_code(org_id, code)
-        put_json(resp, ContentDocument(code.content))
+        put_json(resp, BusinessCodeView.of(code))
 
 
 def _is_object(body: object) -> TypeGuard[Mapping[str, object]]:

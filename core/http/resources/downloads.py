@@ -1,0 +1,49 @@
+"""Downloads of many codes at once: an archive of images, and sheets of labels."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+import falcon
+
+from core.domain.images import ImageOptions
+from core.domain.sheets import SheetOptions, sheet_of
+from core.http.request import Request
+from core.http.resources.base import Queries, Resource
+from core.http.schemas import ArchiveQuery, SheetQuery
+
+
+class Archive(Resource):
+    """`/api/organizations/{org_id}/qr-codes/images.zip`."""
+
+    queries: ClassVar[Queries] = {"GET": ArchiveQuery}
+
+    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """Send the images of the organisation's codes, as they are drawn."""
+        query: ArchiveQuery = req.context.query
+        resp.content_type = "application/zip"
+        resp.downloadable_as = "qr-codes.zip"
+        resp.stream = self.services.archives.stream(org_id, query, query.tag)
+
+
+class Sheet(Resource):
+    """`/api/organizations/{org_id}/qr-codes/sheet.{sheet_format}`."""
+
+    queries: ClassVar[Queries] = {"GET": SheetQuery}
+
+    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, sheet_format: str) -> None:
+        """Send the organisation's codes as labels to print."""
+        query: SheetQuery = req.context.query
+        sheets = self.services.sheets
+        printer = sheets.printer(sheet_format)
+        own = {name: getattr(query, name) for name in SheetOptions.__struct_fields__}
+        sheet = sheet_of(SheetOptions(**own))
+        options = ImageOptions(
+            error_correction=query.error_correction, margin=query.margin, style=query.style
+        )
+        resp.data = sheets.print(
+            printer, org_id, sheet, options, (query.code, query.tag), query.copies
+        )
+        resp.content_type = printer.media_type
+        resp.downloadable_as = f"qr-codes.{printer.extension}"
