@@ -22,7 +22,7 @@ run: $(VENV)/.installed ## install, set up an empty data folder, and serve
 	@$(BIN)/quietzone serve
 
 test: $(VENV)/.installed-dev system lint ## run every check and test, and the short load test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 	$(BIN)/python -m loadtests.smoke
 
 lint: $(VENV)/.installed-dev ## check style, types and who imports whom
