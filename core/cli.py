@@ -26,6 +26,7 @@ from core.domain.validation import field_rules, read
 from core.errors import (
     ConfigurationError,
     Conflict,
+    FieldProblem,
     InvalidFields,
     NotFound,
     QuietzoneError,
@@ -194,20 +195,33 @@ def render(
 ) -> None:
     """Draw TEXT into a file, in any look; needs no database."""
     services = create_app().services
-    suffix = Path(output).suffix[1:].lower() if output else ""
-    image_format = (
-        image_format or services.images.format_of(suffix) or ("png" if output else "text")
-    )
+    chosen = image_format or _format_of_file(services, output)
     sent = {name: value for name, value in given.items() if value is not None}
-    options = read(ImageOptions, {**sent, "format": image_format}, look_rules, strict=False)
+    options = read(ImageOptions, {**sent, "format": chosen}, look_rules, strict=False)
     content = read_content(_json(text) if typed else text, "TEXT")
     options = with_level(options, content.error_correction)
     picture = services.images.offline(content.encode(), options, _logo(services, logo))
     if output is None or output == "-":
         sys.stdout.buffer.write(picture.data)
     else:
-        Path(output).write_bytes(picture.data)
+        try:
+            Path(output).write_bytes(picture.data)
+        except OSError as error:
+            reason = f"{output} cannot be written ({error.strerror}); choose another file"
+            raise InvalidFields.of("--output", reason) from error
         click.echo(f"{output}: {picture.media_type}, {len(picture.data)} bytes", err=True)
+
+
+def _format_of_file(services: Services, output: str | None) -> str:
+    """What the name of a file asks for; PNG where it says nothing, text without a file."""
+    if output is None:
+        return "text"
+    suffix = Path(output).suffix[1:].lower()
+    image_format = services.images.format_of(suffix) if suffix else "png"
+    if image_format is None:
+        reason = f"no enabled format has files that end with .{suffix}; name one with --format"
+        raise InvalidFields.of("--output", reason)
+    return image_format
 
 
 def _json(text: str) -> object:
@@ -305,7 +319,13 @@ def _logo(services: Services, path: str | None) -> Logo | None:
         return None
     source = Path(path)
     media_type = LogoType.SVG if source.suffix.lower() == ".svg" else LogoType.PNG
-    return services.logos.check(uuid4(), source.name[:100], media_type, source.read_bytes())
+    try:
+        return services.logos.check(uuid4(), source.name[:100], media_type, source.read_bytes())
+    except InvalidFields as error:
+        # There is no body here: what is wrong is wrong with the file.
+        raise InvalidFields(
+            [FieldProblem("--logo", problem.message) for problem in error.problems]
+        ) from error
 
 
 def _sample_owner(services: Services, email: str, password: str) -> User:

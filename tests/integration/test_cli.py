@@ -265,6 +265,32 @@ def test_render_shows_a_code_in_the_terminal(quietzone: Shell) -> None:
     assert "▄" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-o", "no/such/folder/x.png"], "--output: no/such/folder/x.png cannot be written"),
+        (["-o", "x.xyz"], "--output: no enabled format has files that end with .xyz"),
+        (["--json"], "TEXT: is not JSON"),
+        (["--format", "gif"], "format: 'gif' is unknown"),
+        (["--logo", "pyproject.toml"], "--logo: "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_render_says_what_is_wrong(quietzone: Shell, arguments: list[str], words: str) -> None:
+    done = quietzone("render", "HELLO", *arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_render_draws_a_typed_content(quietzone: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "wifi.png"
+    done = quietzone("render", "--json", '{"type": "text", "text": "a;b"}', "-o", str(file))
+    assert done.returncode == 0, done.stderr
+    with Image.open(file) as image:
+        assert read(image.convert("L")).text == "a;b"
+
+
 def test_render_refuses_what_cannot_be_scanned(quietzone: Shell, tmp_path: Path) -> None:
     file = tmp_path / "code.svg"
     done = quietzone("render", "HELLO", "-o", str(file), "--color", "#ffee00")
