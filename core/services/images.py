@@ -197,9 +197,8 @@ class ImageService:
         Its size in pixels is as it comes. Raises InvalidFields as `picture` does.
         """
         options, caption = plan.options, bool(plan.look.caption)
-        size = _PRINTED_SCALE * smallest_size(
-            self._symbol_of(plan), options.margin, caption=caption
-        )
+        symbol = self._offload(self._symbol_of, plan)
+        size = _PRINTED_SCALE * smallest_size(symbol, options.margin, caption=caption)
         plan = replace(plan, options=replace(options, size=size))
         if plan.look != PLAIN:
             self._demand_proof(plan)
