@@ -61,11 +61,13 @@ class Sheets:
     ) -> bytes:
         """The document, with `copies` labels of each code, oldest code first.
 
-        `codes` are the id of one code, or the tag of some; without both all codes are printed.
+        `codes` are the id of one code, or the tag of some; without either all codes are printed.
         Options that concern an image in pixels have no meaning here. Raises InvalidFields for codes
         that cannot be scanned from such a label, and for more labels than the settings allow.
         """
         code_id, tag = codes
+        if code_id is not None and tag is not None:
+            raise InvalidFields.of("tag", f"{tag!r} is given beside a code; leave one of them out")
         looks = self._styles.looks(organization_id, options, options.style)
         if copies > self._settings.max_labels:
             raise InvalidFields.of(

@@ -140,6 +140,11 @@ def test_labels_too_small_to_be_scanned_are_refused(owner: Api, url: str) -> Non
     assert "0.2 mm" in found["preset"]
 
 
+def test_a_code_and_a_tag_are_not_taken_together(owner: Api, acme: Tenant, url: str) -> None:
+    query = {"code": str(acme.code.id), "tag": "door"}
+    assert "beside a code" in problems(owner.get(url, params=query))["tag"]
+
+
 def test_a_code_of_others_is_not_there(owner: Api, globex: Tenant, url: str) -> None:
     assert owner.get(url, params={"code": str(globex.code.id)}).status_code == 404
 
