@@ -66,7 +66,9 @@ def read_content(data: object, where: str = "content") -> Content:
     if "type" not in data:
         raise InvalidFields.of(f"{where}.type", f"is required; known types are: {known}")
     asked = data["type"]
-    if not isinstance(asked, str) or asked not in CONTENT_TYPES:
+    if not isinstance(asked, str):
+        raise InvalidFields.of(f"{where}.type", f"must be a text; known types are: {known}")
+    if asked not in CONTENT_TYPES:
         raise InvalidFields.of(
             f"{where}.type", f"there is no type {_told(asked)}; known are: {known}"
         )

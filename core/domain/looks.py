@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -169,5 +170,13 @@ def _check_logo(text: str) -> None:
             ) from None
 
 
-look_rules = field_rules(color=color, background=background, logo=_check_logo)
+def _check_caption(text: str) -> None:
+    # Blanks of all kinds, and characters that only steer others: Unicode's separators and controls.
+    if text and all(unicodedata.category(character)[0] in "ZC" for character in text):
+        raise ValueError("has no letter that could be seen; leave it empty for no caption")
+
+
+look_rules = field_rules(
+    color=color, background=background, logo=_check_logo, caption=_check_caption
+)
 """What `LookOptions` must fulfil beyond their types."""

@@ -19,7 +19,7 @@ _TOLERANCE_MM = 0.1
 """What a grid may reach over the page: published dimensions are rounded."""
 
 _PAGES = {"a4": (210.0, 297.0), "a5": (148.0, 210.0), "letter": (215.9, 279.4)}
-_PAGE = re.compile(r"(\d{1,4}(?:\.\d+)?)x(\d{1,4}(?:\.\d+)?)")
+_PAGE = re.compile(r"([0-9]{1,4}(?:\.[0-9]+)?)x([0-9]{1,4}(?:\.[0-9]+)?)")
 _SMALLEST_PAGE, _LARGEST_PAGE = 10, 2000
 
 LABEL_SIDE_MM = 5

@@ -9,6 +9,7 @@ import csv
 import io
 import shutil
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -64,6 +65,7 @@ class Archives:
         self._styles = styles
         self._settings = settings
         self._clock = clock
+        self._drawing = threading.Lock()
 
     def stream(
         self, organization_id: UUID, options: ImageOptions, tag: str | None
@@ -100,7 +102,10 @@ class Archives:
                 planned.append(self._images.plan_code(link, options, *looks(code.style)))
             except InvalidFields as error:
                 planned.append(error)
-        return list(zip(codes, self._images.pictures(planned), strict=True))
+        # Archives take turns, so that they never take all threads from the images that people see.
+        with self._drawing:
+            pictures = self._images.pictures(planned)
+        return list(zip(codes, pictures, strict=True))
 
     def _packed(self, batches: Iterator[list[_Drawn]], options: ImageOptions) -> Iterator[bytes]:
         extension = self._images.extension(options.format)

@@ -189,7 +189,11 @@ class ImageService:
 
         So the images of an archive do not push out those that are asked for every day.
         """
-        return self._offload(self._draw_all, [self._proven(plan) for plan in plans])
+        proven = [self._proven(plan) for plan in plans]
+        if all(isinstance(plan, InvalidFields) or plan.look == PLAIN for plan in proven):
+            return self._offload(self._draw_all, proven)
+        # A look takes up to half a second, so that others get their turn after each.
+        return [self._offload(self._draw_all, [plan])[0] for plan in proven]
 
     def to_print(self, plan: Plan) -> Drawing:
         """The drawing of an image that is printed by lines, with no margin but the one asked for.

@@ -7,9 +7,10 @@ import zlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from io import BytesIO
+from typing import cast
 from uuid import UUID, uuid4
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from core.domain.logos import Logo, LogoInfo, LogoType
 from core.errors import Conflict, InvalidFields, NotFound
@@ -24,6 +25,16 @@ MIN_SIDE = 16
 MAX_RATIO = 16
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+# Where the type of colours lies in the chunk IHDR, its length and name included, and the type of
+# pixels that are numbers of the palette's colours.
+_COLOR_TYPE, _INDEXED = 17, 3
+
+# Compression, filter and interlace methods that there are (W3C PNG, 11.2.1).
+_METHODS = frozenset({b"\0\0\0", b"\0\0\1"})
+
+_MAX_PALETTE = 3 * 256
+
 _KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
 
@@ -136,9 +147,14 @@ def _clean_png(data: bytes, max_pixels: int) -> tuple[bytes, float, float]:
     try:
         with Image.open(BytesIO(bare), formats=["PNG"]) as image:
             image.load()
+            _refuse_missing_colors(image)
             pixels = _usual_mode(image)
+    except UnidentifiedImageError:
+        raise ValueError("the file is broken: it is not what its header says") from None
     except (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError) as error:
         raise ValueError(f"the file is broken: {error}") from None
+    if pixels.mode in ("LA", "RGBA") and pixels.getchannel("A").getbbox() is None:
+        raise ValueError("the picture is transparent everywhere; nothing of it would be seen")
     # What is not in `info` is not written: no resolution, no profile, no text.
     pixels.info = {}
     file = BytesIO()
@@ -161,12 +177,25 @@ def _bare_png(data: bytes) -> bytes:
         if not names and (name != b"IHDR" or length != 13):
             raise ValueError("the file is broken: it does not begin with its header")
         names.append(name)
+        if name == b"IHDR" and data[at + 18 : at + 21] not in _METHODS:
+            raise ValueError("the file is broken: it is packed in a way that PNG does not know")
+        if name == b"PLTE" and (not 0 < length <= _MAX_PALETTE or length % 3):
+            raise ValueError("the file is broken: its palette has no whole colours")
         if name in _KEPT:
             kept.append(data[at:end])
         at = end
     if names.count(b"IHDR") != 1 or b"IDAT" not in names:
         raise ValueError("the file is broken: it needs one header, and pixels")
+    if kept[1][_COLOR_TYPE] == _INDEXED and b"PLTE" not in names[: names.index(b"IDAT")]:
+        raise ValueError("the file is broken: its pixels are numbers of colours that it lacks")
     return b"".join(kept)
+
+
+def _refuse_missing_colors(image: Image.Image) -> None:
+    if image.mode == "P" and image.palette is not None:
+        _, highest = cast("tuple[int, int]", image.getextrema())
+        if highest >= len(image.palette.palette) // 3:
+            raise ValueError("a pixel has a colour that its palette lacks")
 
 
 def _usual_mode(image: Image.Image) -> Image.Image:

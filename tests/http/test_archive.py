@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -155,6 +156,28 @@ def test_no_cell_is_a_formula_and_no_file_is_a_device(
     assert row["file"] == "con~.png"
     assert row["title"].startswith("'=")
     assert row["tags"] == "'-1, b"
+
+
+def test_archives_take_turns_at_drawing(
+    app: Application, owner: Api, acme: Tenant, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(app, acme, *(CodeDraft(destination="https://a.example") for _ in range(35)))
+    pictures, drawing, most = app.services.images.pictures, 0, 0
+
+    def counted(plans: Any) -> Any:
+        nonlocal drawing, most
+        drawing += 1
+        most = max(most, drawing)
+        try:
+            return pictures(plans)
+        finally:
+            drawing -= 1
+
+    monkeypatch.setattr(app.services.images, "pictures", counted)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: owner.get(url, params={"shape": "dot"}), range(4)))
+    assert [len(opened(answer.content).namelist()) for answer in answers] == [37] * 4
+    assert most == 1
 
 
 def test_nothing_of_an_archive_stays_in_the_cache(

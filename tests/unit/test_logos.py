@@ -49,6 +49,10 @@ def png(image: Image.Image, **options: object) -> bytes:
     return file.getvalue()
 
 
+ROWS = chunk(b"IDAT", zlib.compress((bytes(65)) * 64))
+BRIGHT_ROWS = chunk(b"IDAT", zlib.compress((b"\0" + b"\1" * 64) * 64))
+
+
 def names(data: bytes) -> set[bytes]:
     found, at = set(), 8
     while at < len(data):
@@ -392,6 +396,24 @@ BROKEN_PNGS = {
         SIGNATURE + header(64, 64) + chunk(b"IDAT", zlib.compress(bytes(99))) + END,
         "broken",
     ),
+    "no palette": (SIGNATURE + header(64, 64, 8, 3) + ROWS + END, "colours that it lacks"),
+    "half a colour": (
+        SIGNATURE + header(64, 64, 8, 3) + chunk(b"PLTE", bytes(2)) + ROWS + END,
+        "no whole colours",
+    ),
+    "beyond the palette": (
+        SIGNATURE + header(64, 64, 8, 3) + chunk(b"PLTE", bytes(3)) + BRIGHT_ROWS + END,
+        "its palette lacks",
+    ),
+    "unknown interlacing": (
+        SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 0, 0, 0, 7)) + ROWS + END,
+        "PNG does not know",
+    ),
+    "impossible depth": (
+        SIGNATURE + header(64, 64, 3, 0) + ROWS + END,
+        "not what its header says",
+    ),
+    "nothing to see": (png(Image.new("RGBA", (64, 64))), "transparent everywhere"),
     "no pixels": (SIGNATURE + header(64, 64) + chunk(b"IDAT", b"nonsense") + END, "broken"),
     "wrong checksum": (
         png(Image.new("RGB", (64, 64), "red")).replace(b"IDAT", b"IDAT\0", 1)[:-1],
@@ -455,6 +477,7 @@ def palette(alpha: bool) -> Image.Image:
 
 def keyed(mode: str, key: object) -> Image.Image:
     image = Image.new(mode, (32, 32), key)  # type: ignore[arg-type]
+    image.paste(7, (9, 9, 20, 20))
     image.info["transparency"] = key
     return image
 
