@@ -125,6 +125,7 @@ def post_worker_init(worker: Any) -> None:
         return cast("T", result)
 
     worker.wsgi.services.open(offload=offload)
+    worker.wsgi.services.serve()
 
 
 def _outcome(

@@ -35,7 +35,20 @@ from core.domain.looks import (
     logo_hole,
 )
 from core.domain.periods import Interval, Window
-from core.domain.scans import SLOT, Bots, RecordedScan, Scan, SlotCount, Totals, slot_of
+from core.domain.scans import (
+    OTHER,
+    SLOT,
+    Bots,
+    Count,
+    Dimension,
+    Drained,
+    RecordedScan,
+    Scan,
+    SlotSize,
+    Span,
+    Totals,
+    slot_of,
+)
 from core.domain.sheets import Label, LabelText, Sheet
 from core.domain.validation import Secret
 from core.errors import (
@@ -67,6 +80,7 @@ from core.ports import (
 )
 
 __all__ = [
+    "OTHER",
     "PLAIN",
     "QUIET_ZONE",
     "SLOT",
@@ -83,6 +97,9 @@ __all__ = [
     "Codes",
     "ConfigurationError",
     "Conflict",
+    "Count",
+    "Dimension",
+    "Drained",
     "Drawing",
     "Encoder",
     "ErrorCorrection",
@@ -118,8 +135,9 @@ __all__ = [
     "Sessions",
     "Sheet",
     "SheetPrinter",
-    "SlotCount",
+    "SlotSize",
     "SlugTaken",
+    "Span",
     "Storage",
     "StorageUnavailable",
     "Style",

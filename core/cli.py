@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +19,7 @@ import click
 import msgspec
 
 from core import __version__
-from core.app import Application, create_app
+from core.app import Application, configure_logging, create_app
 from core.domain.accounts import OrganizationDraft, Role, User, check_organization_slug
 from core.domain.content_reading import read_content
 from core.domain.images import ImageOptions, with_level
@@ -35,6 +38,7 @@ from core.errors import (
 from core.http.resources.base import Access
 from core.http.routes import ROUTES
 from core.services import Services, sample
+from core.services.journal.drainer import status
 from core.settings import dump
 
 _GUNICORN_CONFIGS = (
@@ -289,6 +293,53 @@ def user_password(email: str, password_stdin: bool) -> None:
     with _open(create_app()) as services:
         account = services.accounts.change_password(email, _password(password_stdin))
     click.echo(f"{account.email} has a new password; every session has ended.")
+
+
+@main.group()
+def scans() -> None:
+    """Scans, and their way from the journal into the store."""
+
+
+@scans.command("drain")
+@click.option("--follow", type=int, hidden=True, help="Go on as long as this process lives.")
+def scans_drain(follow: int | None) -> None:
+    """Move the scans of this machine's journal into the store; the service does so by itself."""
+    app = create_app()
+    with _open(app) as services:
+        if follow is not None:
+            # Started by a worker, which has handed its lock on.
+            _drain_until_the_end_of(follow, app)
+            return
+        with services.drainer.elected() as elected:
+            if not elected:
+                raise QuietzoneError("the service is running, and drains its journal by itself")
+            click.echo(f"drained: {services.drainer.drain()}")
+
+
+@scans.command("status")
+def scans_status() -> None:
+    """Show how far the scans of this machine are stored, and what could not be recorded."""
+    app = create_app()
+    known = status(app.settings.journal)
+    if known is None:
+        click.echo("Nothing was drained on this machine yet.")
+    else:
+        click.echo(f"drainer: {known.error or 'ok'}, last seen {known.at:%Y-%m-%d %H:%M:%S} UTC")
+        oldest = "" if known.oldest_at is None else f", the oldest from {known.oldest_at}"
+        click.echo(f"backlog: {known.backlog} bytes{oldest}")
+    with _open(app) as services:
+        first = (services.clock() - timedelta(days=6)).date()
+        for day, (misses, dropped) in services.scan_store.tallies(first).items():
+            click.echo(f"{day}: {misses} of unknown slugs, {dropped} not recorded")
+
+
+def _drain_until_the_end_of(parent: int, app: Application) -> None:
+    configure_logging(app.settings)
+    stop = threading.Event()
+    # The worker that has started us decides: a terminal's Ctrl-C goes to all of its processes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    app.services.drainer.run(stop, lambda: os.getppid() == parent)
 
 
 @main.command()

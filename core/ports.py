@@ -22,7 +22,16 @@ from core.domain.images import Drawing, ErrorCorrection, Symbol, SymbolKind
 from core.domain.logos import Logo, LogoInfo
 from core.domain.looks import Style
 from core.domain.periods import Window
-from core.domain.scans import Bots, RecordedScan, Scan, SlotCount, Totals
+from core.domain.scans import (
+    Count,
+    Dimension,
+    Drained,
+    RecordedScan,
+    Scan,
+    SlotSize,
+    Span,
+    Totals,
+)
 from core.domain.sheets import Label, Sheet
 
 
@@ -386,12 +395,33 @@ class ScanStore(Protocol):
     def close(self) -> None:
         """Let go of every connection."""
 
-    def append(self, scans: Sequence[Scan]) -> None:
+    def append(self, scans: Sequence[Scan], drained: Drained | None = None) -> None:
         """Store the scans and count them, in one transaction.
 
-        A scan is unique where no earlier scan of the same code has the same `visitor`; a scan
-        without a visitor never is. Scans of codes that have been deleted are dropped.
+        A scan is unique where no scan of the same code and day (in UTC) that was stored before has
+        the same `visitor`; a bot, or a scan without a visitor, never is. Scans of codes that have
+        been deleted are dropped. With `drained` the position in the journal file is stored in the
+        same transaction; raises Conflict, and stores nothing, unless it was `drained.start` before.
         """
+
+    def position(self, source: str) -> int | None:
+        """How far the journal file was read, or None where nothing of it was stored yet."""
+
+    def sources(self, prefix: str) -> Sequence[str]:
+        """The journal files whose positions are stored and whose names begin with `prefix`."""
+
+    def tidy(self, today: date, before: datetime | None, limit: int) -> int:
+        """Remove up to `limit` rows of each kind that must not stay; the most that were of one.
+
+        These are salts and visitors of days before yesterday (in UTC) and, with `before`, scans
+        that are older; what was counted of them stays.
+        """
+
+    def tallies(self, first: date) -> Mapping[date, tuple[int, int]]:
+        """Scans of unknown slugs, and scans that were not recorded, by day, from `first` on."""
+
+    def forget(self, sources: Sequence[str]) -> None:
+        """Forget the positions of journal files that exist no more."""
 
     def salt(self, day: date, proposal: bytes) -> bytes:
         """The salt of `day`, the same for every process: `proposal` where there was none yet.
@@ -399,18 +429,28 @@ class ScanStore(Protocol):
         Salts of days before the day before `day` are deleted.
         """
 
-    def slots(
-        self,
-        organization_id: UUID,
-        code_id: UUID | None,
-        start: datetime,
-        end: datetime,
-        bots: Bots,
-    ) -> Iterable[SlotCount]:
-        """The quarter hours of [start, end) that have scans, in order.
+    def counts(
+        self, organization_id: UUID, code_id: UUID | None, spans: Sequence[Span]
+    ) -> Sequence[Count]:
+        """What was counted in each of the spans.
 
-        `code_id` None means all codes of the organisation. `start` and `end` are whole quarters.
+        `code_id` None means all codes of the organisation. The price does not depend on how many
+        scans there were, and hardly on how long the spans are.
         """
+
+    def slots(
+        self, organization_id: UUID, code_id: UUID | None, span: Span, size: SlotSize
+    ) -> Sequence[tuple[int, Count]]:
+        """What was counted in each slot of the span that has scans, in order.
+
+        Slots are `size` quarter hours long, and named by their first one; both ends of the span
+        must be ends of slots.
+        """
+
+    def breakdown(
+        self, organization_id: UUID, code_id: UUID | None, span: Span, dimension: Dimension
+    ) -> Mapping[str, Count]:
+        """What was counted in the span for each value of a dimension; "" where it is not known."""
 
     def latest(
         self, code_id: UUID, before: tuple[datetime, int] | None, limit: int

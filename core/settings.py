@@ -7,6 +7,7 @@ reference instead: `{ env = "NAME" }`, `{ env = "NAME", default = ... }` or `{ f
 
 from __future__ import annotations
 
+import enum
 import ipaddress
 import os
 import re
@@ -76,10 +77,26 @@ class StorageSettings(Struct, frozen=True):
     backend: str = "sqlite"
 
 
+class Sync(enum.StrEnum):
+    """When a scan is written out to the disk, where it survives the machine."""
+
+    ALWAYS = "always"
+    INTERVAL = "interval"
+    NEVER = "never"
+
+
 class ScansSettings(Struct, frozen=True):
-    """`[scans]`: which of the offered scan stores is used."""
+    """`[scans]`: which of the offered scan stores is used, and how scans get there (seconds)."""
 
     store: str = "sqlite"
+    journal: str | None = None
+    sync: Sync = Sync.INTERVAL
+    sync_interval: Annotated[float, Meta(ge=0.001, le=60)] = 0.1
+    rotate_after: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0
+    max_journal_bytes: Annotated[int, Meta(ge=1_048_576)] = 1_073_741_824
+    drain_interval: Annotated[float, Meta(ge=0.01, le=60)] = 0.2
+    drain_batch: Annotated[int, Meta(ge=1, le=100_000)] = 5000
+    keep_events_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
 
 
 class CacheSettings(Struct, frozen=True):
@@ -163,6 +180,11 @@ class Settings(Struct, frozen=True):
     def base_url(self) -> str:
         """The address from outside, without a slash at its end."""
         return (self.service.base_url or f"http://{self.service.bind}").rstrip("/")
+
+    @property
+    def journal(self) -> Path:
+        """The folder of the scan journal: on a local disk, one for each machine."""
+        return Path(self.scans.journal) if self.scans.journal else self.data / "journal"
 
     @property
     def data(self) -> Path:

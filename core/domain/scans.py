@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from uuid import UUID
 
@@ -25,16 +26,29 @@ class Visit(Struct, frozen=True):
     user_agent: str
     prefetch: bool = False
     do_not_track: bool = False
+    language: str = ""
+    referrer: str = ""
+    country: str = ""
 
 
 class Scan(Struct, frozen=True):
-    """A scan as it is kept: `visitor` is a salted hash that is worthless a day later, or None."""
+    """A scan as it is kept; what is not known of it is empty.
+
+    `visitor` is a salted hash that is worthless two days later, or None: it tells whether the scan
+    is the first one of the visitor on that day (in UTC), and is then forgotten.
+    """
 
     code_id: UUID
     organization_id: UUID
     at: datetime
     visitor: bytes | None
     bot: bool
+    country: str = ""
+    device: str = ""
+    os: str = ""
+    browser: str = ""
+    language: str = ""
+    referrer: str = ""
 
 
 class RecordedScan(Struct, frozen=True):
@@ -44,6 +58,40 @@ class RecordedScan(Struct, frozen=True):
     at: datetime
     bot: bool
     unique: bool
+    country: str = ""
+    device: str = ""
+    os: str = ""
+    browser: str = ""
+    language: str = ""
+    referrer: str = ""
+
+
+class Dimension(enum.StrEnum):
+    """By what scans are broken down."""
+
+    COUNTRY = "country"
+    DEVICE = "device"
+    OS = "os"
+    BROWSER = "browser"
+    LANGUAGE = "language"
+    REFERRER = "referrer"
+
+
+OTHER = "(other)"
+"""The value of all that come after the first so many of a day: anybody may send any referrer."""
+
+
+class Drained(Struct, frozen=True):
+    """Which bytes of which journal file are stored by a batch, and what else the file tells.
+
+    `misses` are scans of unknown slugs, `dropped` are scans that could not be recorded, by day.
+    """
+
+    source: str
+    start: int
+    end: int
+    misses: Mapping[date, int] = {}
+    dropped: Mapping[date, int] = {}
 
 
 class Bots(enum.StrEnum):
@@ -54,12 +102,37 @@ class Bots(enum.StrEnum):
     ONLY = "only"
 
 
-class SlotCount(Struct, frozen=True):
-    """The scans of one quarter hour: `slot` counts quarter hours since 1970 in UTC."""
+class Count(Struct, frozen=True):
+    """A number of scans: `bots` are those of bots, and `scans` are all others.
 
-    slot: int
-    scans: int
-    unique: int
+    `unique` are those scans that are the first ones of their visitors on their day.
+    """
+
+    scans: int = 0
+    unique: int = 0
+    bots: int = 0
+
+    def of(self, bots: Bots) -> tuple[int, int]:
+        """All and unique scans; bots are never unique."""
+        match bots:
+            case Bots.EXCLUDE:
+                return self.scans, self.unique
+            case Bots.INCLUDE:
+                return self.scans + self.bots, self.unique
+            case Bots.ONLY:
+                return self.bots, 0
+
+
+class SlotSize(enum.IntEnum):
+    """How long the spans are for which counts are kept, in quarter hours; all begin in UTC."""
+
+    QUARTER = 1
+    HOUR = 4
+    DAY = 96
+
+
+Span = tuple[int, int]
+"""A half-open span of time, in quarter hours since 1970 in UTC."""
 
 
 class Totals(Struct, frozen=True):

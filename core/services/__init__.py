@@ -12,8 +12,11 @@ from core.ports import Cache, Encoder, Period, Renderer, ScanStore, SheetPrinter
 from core.services.accounts import Accounts
 from core.services.archives import Archives
 from core.services.codes import CodeService
+from core.services.enrichment import Enrichment
 from core.services.images import ImageService
-from core.services.journal import Journal
+from core.services.journal.drainer import Drainer
+from core.services.journal.supervisor import Supervisor
+from core.services.journal.writer import Journal
 from core.services.logos import Logos
 from core.services.offload import Offload, call_inline
 from core.services.organizations import OrganizationService
@@ -82,8 +85,12 @@ class Services:
         self.logos = Logos(self.storage, settings.images, clock)
         self.signatures = Signatures(settings.images.signing_keys, settings.data)
         self.redirects = Redirects(self.storage, clock)
-        self.journal = Journal(self.scan_store, token_bytes)
+        self.journal = Journal(settings.journal, settings.scans, clock)
+        self.drainer = Drainer(
+            settings.journal, self.scan_store, Enrichment(), settings.scans, clock, token_bytes
+        )
         self.statistics = Statistics(self.scan_store, components.periods, clock)
+        self.supervisor = Supervisor(settings.journal)
         self._opened: list[Storage | ScanStore | Cache] = []
 
     def open(self, offload: Offload = call_inline) -> None:
@@ -96,6 +103,7 @@ class Services:
         self.sheets.open(offload)
         self.logos.open(offload)
         self.signatures.open()
+        self.journal.open(offload)
         try:
             for part in (self.storage, self.scan_store, self.cache):
                 part.open()
@@ -104,7 +112,14 @@ class Services:
             self.close()
             raise
 
+    def serve(self) -> None:
+        """Start what a serving process does in the background, once it is open."""
+        self.journal.keep()
+        self.supervisor.open()
+
     def close(self) -> None:
         """Close everything that was opened, in reverse order; may be called again."""
+        self.supervisor.close()
+        self.journal.close()
         while self._opened:
             self._opened.pop().close()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from itertools import pairwise
 from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -68,13 +68,9 @@ class Statistics:
         now = self._clock()
         window = found.window(now, self._zone(timezone))
         starts = window.starts()
-        bounds = [slot_of(start) for start in starts]
-        scans, unique = [0] * len(starts), [0] * len(starts)
-        slots = self._store.slots(organization_id, code_id, window.start_at, window.end_at, bots)
-        for count in slots:
-            bucket = bisect_right(bounds, count.slot) - 1
-            scans[bucket] += count.scans
-            unique[bucket] += count.unique
+        spans = list(pairwise([*map(slot_of, starts), slot_of(window.end_at)]))
+        counts = self._store.counts(organization_id, code_id, spans)
+        scans, unique = zip(*(count.of(bots) for count in counts), strict=True)
         return Timeline(
             code=code_id,
             period=period,

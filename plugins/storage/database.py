@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -145,6 +145,17 @@ class Connections(ABC):
         if isinstance(error, _NO_OUTAGE):
             return None
         return "The database cannot be reached, or does not answer in time."
+
+    @abstractmethod
+    def insert_many(
+        self,
+        database: Connection,
+        table: str,
+        columns: Mapping[str, str],
+        rows: Iterable[tuple[Any, ...]],
+        tail: str = "",
+    ) -> None:
+        """Insert rows by the thousand; `columns` have PostgreSQL types, `tail` comes last."""
 
     @abstractmethod
     def prepare(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Annotated, Any
 from uuid import UUID
@@ -114,6 +114,25 @@ class PostgresConnections(Connections):
     def key(self, value: UUID) -> Any:
         """Psycopg takes it as it is."""
         return value
+
+    def insert_many(
+        self,
+        database: Connection,
+        table: str,
+        columns: Mapping[str, str],
+        rows: Iterable[tuple[Any, ...]],
+        tail: str = "",
+    ) -> None:
+        """PostgreSQL takes each column as an array: one statement, however many rows."""
+        arrays = [list(column) for column in zip(*rows, strict=True)]
+        if not arrays:
+            return
+        types = ", ".join(f"%s::{kind}[]" for kind in columns.values())
+        names = ", ".join(columns)
+        database.execute_sql(
+            f"INSERT INTO {table} ({names}) SELECT * FROM unnest({types}) {tail}",  # noqa: S608
+            arrays,
+        )
 
     def lacks_tables(self, error: Exception) -> bool:
         """PostgreSQL has codes for it."""

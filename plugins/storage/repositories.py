@@ -33,6 +33,7 @@ from core.api import (
 )
 from plugins.storage import tables
 from plugins.storage.database import Connection, Connections, batches
+from plugins.storage.rollups import subtract_code
 from plugins.storage.tables import to_moment, to_tags, to_uuid
 
 _BATCH = 500
@@ -537,13 +538,12 @@ class CodeRepository(_Repository):
     def delete(self, organization_id: UUID, code_id: UUID) -> bool:
         """Remove the code with its scans."""
         table = tables.Code
+        own = (table.organization == organization_id) & (table.id == code_id)
         with self._connections.transaction() as database:
-            cursor = database.execute(
-                table.delete().where(
-                    (table.organization == organization_id) & (table.id == code_id)
-                )
-            )
-            return _any(cursor)
+            # Appending to a code locks it before it counts, so nothing is added after this.
+            _lock(database, table.select(table.id).where(own))
+            subtract_code(self._connections, database, organization_id, code_id)
+            return _any(database.execute(table.delete().where(own)))
 
     def _order(self, sort: CodeSort) -> Any:
         name = sort.value.removeprefix("-")

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from core.api import SLOT, Bots, RecordedScan, Scan, SlotCount, Totals
+from core.api import (
+    SLOT,
+    Conflict,
+    Count,
+    Dimension,
+    Drained,
+    RecordedScan,
+    Scan,
+    SlotSize,
+    Span,
+    Totals,
+)
 from plugins.storage import tables
 from plugins.storage.database import Connection, Connections, batches, placeholders
+from plugins.storage.rollups import KNOWN, Counted, Rollups
 from plugins.storage.tables import to_microseconds, to_moment, to_uuid
 
 _BATCH = 1000
 _SLOT = SLOT // timedelta(microseconds=1)
+_DAY = timedelta(days=1) // timedelta(microseconds=1)
 
 _ALL_CODES = "organization_id = ?"
 
@@ -22,24 +36,65 @@ _ALL_CODES = "organization_id = ?"
 # reads the scans of all of its codes.
 _ONE_CODE = "code_id = (SELECT id FROM codes WHERE id = ? AND organization_id = ?)"
 
-_FIND_CODES = "SELECT id FROM codes WHERE id IN {ids}"
+_FIND_CODES = "SELECT id, organization_id FROM codes WHERE id IN {ids}"
 
 _LOCK_CODES = f"{_FIND_CODES} ORDER BY id FOR NO KEY UPDATE"
 
 _SEEN = (
-    "WITH wanted(code_id, visitor) AS (VALUES {rows}) SELECT code_id, visitor FROM wanted"
-    " WHERE EXISTS (SELECT 1 FROM scans"
-    " WHERE scans.code_id = wanted.code_id AND scans.visitor = wanted.visitor)"
+    "WITH wanted(day, code_id, visitor) AS (VALUES {rows})"
+    " SELECT day, code_id, visitor FROM wanted WHERE EXISTS (SELECT 1 FROM visitors AS v"
+    " WHERE v.day = wanted.day AND v.code_id = wanted.code_id AND v.visitor = wanted.visitor)"
 )
 
-_INSERT_SCANS = (
-    "INSERT INTO scans (code_id, organization_id, at, visitor, bot, is_unique) VALUES {rows}"
+_SCAN_COLUMNS = {
+    "code_id": "uuid",
+    "organization_id": "uuid",
+    "at": "bigint",
+    "bot": "boolean",
+    "is_unique": "boolean",
+    "country": "text",
+    "device": "text",
+    "os": "text",
+    "browser": "text",
+    "language": "text",
+    "referrer": "text",
+}
+
+_VISITOR_COLUMNS = {"day": "int", "code_id": "uuid", "visitor": "bytea"}
+
+_COUNT_COLUMNS = {
+    "code_id": "uuid",
+    "organization_id": "uuid",
+    "scans": "bigint",
+    "uniques": "bigint",
+    "bots": "bigint",
+    "first_at": "bigint",
+    "last_at": "bigint",
+}
+
+_REMOVE_VISITORS = (
+    "DELETE FROM visitors WHERE (day, code_id, visitor) IN"
+    " (SELECT day, code_id, visitor FROM visitors WHERE day < ? ORDER BY day LIMIT ?)"
+)
+
+# Scans are stored in about the order of their times: the first ones are the oldest. One that came
+# late waits until those before it are old as well.
+_REMOVE_SCANS = (
+    "DELETE FROM scans WHERE at < ? AND id IN (SELECT id FROM scans ORDER BY id LIMIT ?)"
+)
+
+_ADVANCE = "UPDATE journal_positions SET position = ? WHERE source = ? AND position = ?"
+
+_BEGIN = "INSERT INTO journal_positions (source, position) VALUES (?, ?) ON CONFLICT DO NOTHING"
+
+_TALLY = (
+    "INSERT INTO scan_tallies (day, misses, dropped) VALUES (?, ?, ?)"
+    " ON CONFLICT (day) DO UPDATE SET misses = scan_tallies.misses + EXCLUDED.misses,"
+    " dropped = scan_tallies.dropped + EXCLUDED.dropped"
 )
 
 _ADD_COUNTS = (
-    "INSERT INTO code_counts"
-    " (code_id, organization_id, scans, uniques, bots, first_at, last_at) VALUES {rows}"
-    " ON CONFLICT (code_id) DO UPDATE SET"
+    "ON CONFLICT (code_id) DO UPDATE SET"
     " scans = code_counts.scans + EXCLUDED.scans,"
     " uniques = code_counts.uniques + EXCLUDED.uniques,"
     " bots = code_counts.bots + EXCLUDED.bots,"
@@ -57,25 +112,25 @@ _TOTALS = (
     " MIN(first_at), MAX(last_at) FROM code_counts WHERE {scope}"
 )
 
-_SLOTS = (
-    f"SELECT at / {_SLOT} AS slot, COUNT(*), SUM(CASE WHEN is_unique THEN 1 ELSE 0 END)"  # noqa: S608
-    " FROM scans WHERE {scope} AND at >= ? AND at < ? {bots} GROUP BY slot ORDER BY slot"
-)
-
 _LATEST = (
-    "SELECT id, at, bot, is_unique FROM scans WHERE code_id = ? {following}"
+    "SELECT id, at, bot, is_unique, country, device, os, browser, language, referrer"
+    " FROM scans WHERE code_id = ? {following}"
     " ORDER BY at DESC, id DESC LIMIT ?"
 )
 
-Visitor = tuple[UUID, bytes]
-"""Somebody who scanned a code: the code's id and the visitor's hash."""
+_Visitor = tuple[int, str, bytes]
+"""Somebody who scanned a code on a day: days since 1970 in UTC, code and the visitor's hash."""
 
 
 @dataclass
 class _Tally:
-    """What a batch adds to the counts of one code; the times are microseconds."""
+    """What a batch adds to the counts of one code; the times are microseconds.
 
-    organization_id: UUID
+    PERF: ids are hexadecimal texts here, since comparing UUIDs takes a quarter of all time.
+    """
+
+    code: str
+    organization: str
     scans: int = 0
     uniques: int = 0
     bots: int = 0
@@ -91,6 +146,10 @@ class _Tally:
         self.uniques += unique
         self.first_at = at if self.first_at is None else self.first_at
         self.last_at = at
+
+
+_Kept = tuple[int, int, _Tally, Scan]
+"""A scan to be stored: its time, its place in the batch, and the counts of its code."""
 
 
 class DatabaseScanStore:
@@ -109,18 +168,7 @@ class DatabaseScanStore:
             following: connections.sql(_LATEST.format(following=condition))
             for following, condition in ((False, ""), (True, "AND (at, id) < (?, ?)"))
         }
-        self._slots = {
-            (one_code, bots): connections.sql(_SLOTS.format(scope=scope, bots=condition))
-            for one_code, scope in (
-                (False, _ALL_CODES),
-                (True, _ONE_CODE),
-            )
-            for bots, condition in (
-                (Bots.EXCLUDE, "AND NOT bot"),
-                (Bots.INCLUDE, ""),
-                (Bots.ONLY, "AND bot"),
-            )
-        }
+        self._rollups = Rollups(connections)
 
     def open(self) -> None:
         """Get ready in this process."""
@@ -130,38 +178,94 @@ class DatabaseScanStore:
         """Let go of every connection, unless the storage still needs them."""
         self._connections.close()
 
-    def append(self, scans: Sequence[Scan]) -> None:
-        """Store and count the scans."""
+    def append(self, scans: Sequence[Scan], drained: Drained | None = None) -> None:
+        """Store and count the scans, and how far the journal was read."""
         with self._connections.transaction() as database:
-            codes = self._locked_codes(database, {scan.code_id for scan in scans})
+            if drained is not None:
+                self._advance(database, drained)
+            tallies = {
+                code_id: _Tally(code_id.hex, organization_id.hex)
+                for code_id, organization_id in self._locked_codes(
+                    database, {scan.code_id for scan in scans}
+                ).items()
+            }
             kept = sorted(
-                (scan for scan in scans if scan.code_id in codes), key=lambda scan: scan.at
+                (to_microseconds(scan.at), n, tally, scan)
+                for n, scan in enumerate(scans)
+                if (tally := tallies.get(scan.code_id)) is not None
             )
-            visitors = {(scan.code_id, scan.visitor) for scan in kept if scan.visitor is not None}
-            seen = self._seen(database, sorted(visitors))
+            seen = self._seen(database, kept)
+            new: list[_Visitor] = []
             rows: list[tuple[Any, ...]] = []
-            tallies: dict[UUID, _Tally] = {}
-            key = self._connections.key
-            for scan in kept:
+            counted: list[Counted] = []
+            for at, _, tally, scan in kept:
                 unique = False
-                if scan.visitor is not None and (scan.code_id, scan.visitor) not in seen:
-                    seen.add((scan.code_id, scan.visitor))
-                    unique = True
-                at = to_microseconds(scan.at)
-                tally = tallies.setdefault(scan.code_id, _Tally(scan.organization_id))
+                if scan.visitor is not None and not scan.bot:
+                    visitor = (at // _DAY, tally.code, scan.visitor)
+                    if visitor not in seen:
+                        seen.add(visitor)
+                        new.append(visitor)
+                        unique = True
                 tally.add(at, bot=scan.bot, unique=unique)
-                rows.append(
-                    (
-                        key(scan.code_id),
-                        key(scan.organization_id),
-                        at,
-                        scan.visitor,
-                        scan.bot,
-                        unique,
-                    )
-                )
-            self._run_in_batches(database, _INSERT_SCANS, rows)
-            self._run_in_batches(database, _ADD_COUNTS, self._count_rows(tallies))
+                known = KNOWN(scan)
+                slot = at // _SLOT
+                counted.append((tally.organization, tally.code, slot, known, scan.bot, unique))
+                rows.append((tally.code, tally.organization, at, scan.bot, unique, *known))
+            insert_many = self._connections.insert_many
+            insert_many(database, "scans", _SCAN_COLUMNS, rows)
+            insert_many(database, "visitors", _VISITOR_COLUMNS, new)
+            counts = [
+                (t.code, t.organization, t.scans, t.uniques, t.bots, t.first_at, t.last_at)
+                for t in sorted(tallies.values(), key=attrgetter("code"))
+                if t.scans or t.bots
+            ]
+            insert_many(database, "code_counts", _COUNT_COLUMNS, counts, _ADD_COUNTS)
+            self._rollups.add(database, counted)
+
+    def position(self, source: str) -> int | None:
+        """How far the journal file was read."""
+        table = tables.JournalPosition
+        with self._connections.connection() as database:
+            query = table.select(table.position).where(table.source == source)
+            found: int | None = query.scalar(database)
+            return found
+
+    def sources(self, prefix: str) -> Sequence[str]:
+        """The journal files whose positions are known."""
+        table = tables.JournalPosition
+        with self._connections.connection() as database:
+            query = table.select(table.source).where(table.source.startswith(prefix))
+            return [source for (source,) in query.tuples().execute(database)]
+
+    def tidy(self, today: date, before: datetime | None, limit: int) -> int:
+        """Remove salts, visitors and scans that must not stay."""
+        yesterday = today - timedelta(days=1)
+        sql = self._connections.sql
+        with self._connections.transaction() as database:
+            database.execute(tables.Salt.delete().where(tables.Salt.day < yesterday))
+            oldest = (yesterday - date(1970, 1, 1)).days
+            removed: int = database.execute_sql(sql(_REMOVE_VISITORS), (oldest, limit)).rowcount
+            if before is not None:
+                parameters = (to_microseconds(before), limit)
+                cursor = database.execute_sql(sql(_REMOVE_SCANS), parameters)
+                removed = max(removed, cursor.rowcount)
+        return removed
+
+    def tallies(self, first: date) -> Mapping[date, tuple[int, int]]:
+        """What is only counted, by day."""
+        table = tables.ScanTally
+        with self._connections.connection() as database:
+            query = table.select().where(table.day >= first).order_by(table.day)
+            return {
+                day: (misses, dropped) for day, misses, dropped in query.tuples().execute(database)
+            }
+
+    def forget(self, sources: Sequence[str]) -> None:
+        """Forget the positions of journal files."""
+        table = tables.JournalPosition
+        with self._connections.transaction() as database:
+            for batch in batches(sources, _BATCH):
+                database.execute(table.delete().where(table.source << list(batch)))
 
     def salt(self, day: date, proposal: bytes) -> bytes:
         """The salt of `day`."""
@@ -177,24 +281,23 @@ class DatabaseScanStore:
             salt: bytes = table.select(table.salt).where(table.day == day).scalar(database)
             return salt
 
+    def counts(
+        self, organization_id: UUID, code_id: UUID | None, spans: Sequence[Span]
+    ) -> Sequence[Count]:
+        """What was counted in each span."""
+        return self._rollups.counts(organization_id, code_id, spans)
+
     def slots(
-        self,
-        organization_id: UUID,
-        code_id: UUID | None,
-        start: datetime,
-        end: datetime,
-        bots: Bots,
-    ) -> Iterable[SlotCount]:
-        """The quarter hours of [start, end) that have scans."""
-        statement = self._slots[code_id is not None, bots]
-        window = (to_microseconds(start), to_microseconds(end))
-        with self._connections.connection() as database:
-            cursor = database.execute_sql(
-                statement, (*self._scope(organization_id, code_id), *window)
-            )
-            return [
-                SlotCount(slot, scans, int(unique)) for slot, scans, unique in cursor.fetchall()
-            ]
+        self, organization_id: UUID, code_id: UUID | None, span: Span, size: SlotSize
+    ) -> Sequence[tuple[int, Count]]:
+        """What was counted in each slot that has scans."""
+        return self._rollups.slots(organization_id, code_id, span, size)
+
+    def breakdown(
+        self, organization_id: UUID, code_id: UUID | None, span: Span, dimension: Dimension
+    ) -> Mapping[str, Count]:
+        """What was counted for each value of the dimension."""
+        return self._rollups.breakdown(organization_id, code_id, span, dimension)
 
     def latest(
         self, code_id: UUID, before: tuple[datetime, int] | None, limit: int
@@ -206,8 +309,8 @@ class DatabaseScanStore:
         with self._connections.connection() as database:
             cursor = database.execute_sql(self._latest[before is not None], (*parameters, limit))
             return [
-                RecordedScan(scan_id, to_moment(at), bool(bot), bool(unique))
-                for scan_id, at, bot, unique in cursor.fetchall()
+                RecordedScan(scan_id, to_moment(at), bool(bot), bool(unique), *known)
+                for scan_id, at, bot, unique, *known in cursor.fetchall()
             ]
 
     def totals(self, organization_id: UUID, code_id: UUID | None) -> Totals:
@@ -228,54 +331,51 @@ class DatabaseScanStore:
         key = self._connections.key
         return (key(organization_id),) if code_id is None else (key(code_id), key(organization_id))
 
-    def _locked_codes(self, database: Connection, wanted: set[UUID]) -> set[UUID]:
-        """Those of the codes that exist, and do so until the transaction ends.
+    def _locked_codes(self, database: Connection, wanted: set[UUID]) -> dict[UUID, UUID]:
+        """Those of the codes that exist, with their organisations, kept until the transaction ends.
 
         The locks, taken in one order everywhere, also keep other appends to the same codes
         waiting, so that `_seen` sees all that they have stored. SQLite's writer is alone anyway.
         """
         key = self._connections.key
         statement = _LOCK_CODES if database.for_update else _FIND_CODES
-        found: set[UUID] = set()
+        found: dict[UUID, UUID] = {}
         for batch in batches(sorted(wanted), _BATCH):
             text = statement.format(ids=placeholders(1, len(batch)))
             parameters = [key(code_id) for code_id in batch]
             cursor = database.execute_sql(self._connections.sql(text), parameters)
-            found.update(to_uuid(code_id) for (code_id,) in cursor.fetchall())
+            found.update((to_uuid(code), to_uuid(owner)) for code, owner in cursor.fetchall())
         return found
 
-    def _seen(self, database: Connection, visitors: Sequence[Visitor]) -> set[Visitor]:
-        """Those of the visitors who have scanned their code before."""
+    def _seen(self, database: Connection, scans: Iterable[_Kept]) -> set[_Visitor]:
+        """Those of the scans' visitors who have scanned their code on that day before."""
+        wanted = {
+            (at // _DAY, tally.code, scan.visitor)
+            for at, _, tally, scan in scans
+            if scan.visitor is not None and not scan.bot
+        }
+        seen: set[_Visitor] = set()
         key = self._connections.key
-        seen: set[Visitor] = set()
-        for batch in batches(visitors, _BATCH):
-            statement = self._connections.sql(_SEEN.format(rows=placeholders(len(batch), 2)))
-            parameters = [value for code_id, visitor in batch for value in (key(code_id), visitor)]
+        for batch in batches(sorted(wanted), _BATCH):
+            statement = self._connections.sql(_SEEN.format(rows=placeholders(len(batch), 3)))
+            parameters = [
+                value
+                for day, code, visitor in batch
+                for value in (day, key(UUID(hex=code)), visitor)
+            ]
             cursor = database.execute_sql(statement, parameters)
             seen.update(
-                (to_uuid(code_id), bytes(visitor)) for code_id, visitor in cursor.fetchall()
+                (day, to_uuid(code_id).hex, bytes(visitor))
+                for day, code_id, visitor in cursor.fetchall()
             )
         return seen
 
-    def _count_rows(self, tallies: dict[UUID, _Tally]) -> list[tuple[Any, ...]]:
-        key = self._connections.key
-        return [
-            (
-                key(code_id),
-                key(tally.organization_id),
-                tally.scans,
-                tally.uniques,
-                tally.bots,
-                tally.first_at,
-                tally.last_at,
-            )
-            for code_id, tally in tallies.items()
-        ]
-
-    def _run_in_batches(
-        self, database: Connection, statement: str, rows: Sequence[tuple[Any, ...]]
-    ) -> None:
-        for batch in batches(rows, _BATCH):
-            text = statement.format(rows=placeholders(len(batch), len(batch[0])))
-            parameters = [value for row in batch for value in row]
-            database.execute_sql(self._connections.sql(text), parameters)
+    def _advance(self, database: Connection, drained: Drained) -> None:
+        """Store how far the journal was read, and what it tells beside scans."""
+        sql, execute = self._connections.sql, database.execute_sql
+        moved = execute(sql(_ADVANCE), (drained.end, drained.source, drained.start)).rowcount
+        if not moved and not execute(sql(_BEGIN), (drained.source, drained.end)).rowcount:
+            raise Conflict(f"The journal file {drained.source} has been read already.")
+        for day in sorted(drained.misses.keys() | drained.dropped.keys()):
+            row = (day.isoformat(), drained.misses.get(day, 0), drained.dropped.get(day, 0))
+            execute(sql(_TALLY), row)

@@ -6,7 +6,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -69,8 +69,14 @@ class _Database(PooledSqliteDatabase):  # type: ignore[misc]
 
     def _connect(self) -> Any:
         # Made here, so that nobody else may read what it will hold, in whatever folder it is.
+        # NOTE: only where it is missing. Closing a file lets go of all locks that the process has
+        # on it (POSIX), those of SQLite's other connections too; whoever closed his connection then
+        # would take himself for the last one, and remove the WAL that we go on writing to.
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            os.close(os.open(self.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(os.open(self.database, flags, 0o600))
+        except FileExistsError:
+            pass
         except OSError as error:
             raise peewee.OperationalError(str(error)) from error
         return super()._connect()
@@ -178,6 +184,22 @@ class SqliteConnections(Connections):
     def key(self, value: UUID) -> Any:
         """SQLite keeps UUIDs as 32 hexadecimal digits."""
         return value.hex
+
+    def insert_many(
+        self,
+        database: Connection,
+        table: str,
+        columns: Mapping[str, str],
+        rows: Iterable[tuple[Any, ...]],
+        tail: str = "",
+    ) -> None:
+        """SQLite takes one row after the other, from one prepared statement."""
+        marks = ", ".join("?" * len(columns))
+        names = ", ".join(columns)
+        database.cursor().executemany(
+            f"INSERT INTO {table} ({names}) VALUES ({marks}) {tail}",  # noqa: S608
+            rows,
+        )
 
     def lacks_tables(self, error: Exception) -> bool:
         """SQLite has a message for it, but no code of its own."""

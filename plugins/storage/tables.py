@@ -134,6 +134,10 @@ def _belongs_to(model: type[Model], *, index: bool = False) -> Any:
     return ForeignKeyField(model, on_delete="CASCADE", backref="+", index=index)
 
 
+def _known_as(default: str) -> Any:
+    return TextField(default=default, constraints=[SQL(f"DEFAULT '{default}'")])
+
+
 class Organization(Model):
     """The organisations."""
 
@@ -345,17 +349,89 @@ class Scan(Model):
     code = _belongs_to(Code)
     organization_id = UUIDField()
     at = InstantField()
-    visitor = BlobField(null=True)
     bot = BooleanField()
     is_unique = BooleanField()
+    country = _known_as("")
+    device = _known_as("")
+    os = _known_as("")
+    browser = _known_as("")
+    language = _known_as("")
+    referrer = _known_as("")
 
     class Meta:
         table_name = "scans"
-        indexes = (
-            (("code", "at"), False),
-            (("organization_id", "at"), False),
-            (("code", "visitor"), False),
-        )
+        indexes = ((("code", "at"), False),)
+
+
+class CodeRollup(Model):
+    """The counts of each code, by time and by the value of one dimension.
+
+    Dimension 0 is all scans, with the value "". `slot` counts quarter hours since 1970; a row is
+    for the `size` quarter hours from there on.
+    """
+
+    subject = ForeignKeyField(Code, on_delete="CASCADE", backref="+", index=False)
+    dimension = IntegerField()
+    size = IntegerField()
+    slot = BigIntegerField()
+    value = TextField()
+    scans = BigIntegerField()
+    uniques = BigIntegerField()
+    bots = BigIntegerField()
+
+    class Meta:
+        table_name = "code_rollups"
+        primary_key = CompositeKey("subject", "dimension", "size", "slot", "value")
+
+
+class OrganizationRollup(Model):
+    """The counts of each organisation: the sums of the rows of its codes."""
+
+    subject = ForeignKeyField(Organization, on_delete="CASCADE", backref="+", index=False)
+    dimension = IntegerField()
+    size = IntegerField()
+    slot = BigIntegerField()
+    value = TextField()
+    scans = BigIntegerField()
+    uniques = BigIntegerField()
+    bots = BigIntegerField()
+
+    class Meta:
+        table_name = "organization_rollups"
+        primary_key = CompositeKey("subject", "dimension", "size", "slot", "value")
+
+
+class Visitor(Model):
+    """Who has scanned which code on which day (days since 1970 in UTC), for two days."""
+
+    day = IntegerField()
+    code = ForeignKeyField(Code, on_delete="CASCADE", backref="+")
+    visitor = BlobField()
+
+    class Meta:
+        table_name = "visitors"
+        primary_key = CompositeKey("day", "code", "visitor")
+
+
+class JournalPosition(Model):
+    """How far each journal file is stored."""
+
+    source = TextField(primary_key=True)
+    position = BigIntegerField()
+
+    class Meta:
+        table_name = "journal_positions"
+
+
+class ScanTally(Model):
+    """What is only counted, by day: scans of unknown slugs, and scans that were not recorded."""
+
+    day = DateField(primary_key=True)
+    misses = BigIntegerField()
+    dropped = BigIntegerField()
+
+    class Meta:
+        table_name = "scan_tallies"
 
 
 class Salt(Model):
@@ -382,5 +458,10 @@ ALL: tuple[type[Model], ...] = (
     CodeCount,
     IdempotencyKey,
     Scan,
+    CodeRollup,
+    OrganizationRollup,
+    Visitor,
+    JournalPosition,
+    ScanTally,
     Salt,
 )

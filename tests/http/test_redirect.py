@@ -9,7 +9,7 @@ import pytest
 from core.app import Application
 from core.errors import StorageUnavailable
 from core.http.client import client_address, networks
-from core.services.journal import is_bot
+from core.services.enrichment import is_bot
 from tests.http.conftest import Api, Clock, Tenant
 
 PHONE = (

@@ -55,7 +55,12 @@ class Service:
         self.welcome = self.command("init")
         self.email = self._said("email")
         self.password = self._said("password")
-        with self._log.open("wb") as log:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Serve, again after it has ended, and wait until it is ready."""
+        with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(QUIETZONE), "serve"], env=self.environ, cwd=ROOT, stdout=log, stderr=log
             )
@@ -64,7 +69,6 @@ class Service:
         except BaseException:
             self.__exit__()
             raise
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
@@ -74,6 +78,11 @@ class Service:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+    @property
+    def journal(self) -> Path:
+        """The folder of the scan journal."""
+        return self.data / "journal"
 
     @property
     def log(self) -> str:
@@ -137,8 +146,11 @@ class Service:
 
     def workers(self) -> list[int]:
         """The process ids of the workers."""
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in path.read_text().split()]
+        return _children(self.process.pid)
+
+    def drainers(self) -> list[int]:
+        """The process ids of what the workers have started: the drainer."""
+        return [pid for worker in self.workers() for pid in _children(worker)]
 
     def kill_one_worker(self) -> None:
         """`kill -9` a worker, and wait until gunicorn has started another."""
@@ -166,3 +178,11 @@ class Service:
         match = re.search(rf"^{name}: (.+)$", self.welcome, re.MULTILINE)
         assert match is not None, self.welcome
         return match.group(1)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(child) for child in text.split()]

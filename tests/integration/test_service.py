@@ -41,7 +41,9 @@ def test_the_whole_job_over_a_real_socket(service: Service) -> None:
     assert image.body.startswith(b"\x89PNG")
     scan = service.request("GET", "/r/menu", headers={"User-Agent": PHONE})
     assert (scan.status, scan.headers["Location"]) == (302, "https://example.com/menu")
-    timeline = key("GET", f"{codes}/{created.json()['id']}/timeline?period=7d").json()
+    address = f"{codes}/{created.json()['id']}/timeline?period=7d"
+    service.wait_until(lambda: key("GET", address).json()["total"] > 0)
+    timeline = key("GET", address).json()
     assert timeline["total"] == timeline["points"][-1]["scans"] == 1
 
 
@@ -63,6 +65,7 @@ def test_scans_of_many_clients_at_once_are_all_counted(service: Service) -> None
     for thread in threads:
         thread.join()
     assert statuses == [302] * 200
+    service.wait_until(lambda: me("GET", f"{codes}/{code}/stats").json()["scans"] >= 200)
     stats = me("GET", f"{codes}/{code}/stats").json()
     assert (stats["scans"], stats["unique"]) == (200, 1)
 
@@ -143,6 +146,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_that_was_answered_is_lo
                 continue
             answered += answer.status == 302
     service.wait_until(lambda: service.request("GET", "/health/ready").status == 200)
+    service.wait_until(lambda: me("GET", f"{codes}/{code}/stats").json()["scans"] >= answered)
     counted = me("GET", f"{codes}/{code}/stats").json()["scans"]
     # A scan may be counted whose answer the kill cut off; none may be answered and not counted.
     assert answered <= counted <= 60
@@ -154,5 +158,5 @@ def test_on_defaults_all_that_is_kept_lies_in_the_data_folder(tmp_path: Path) ->
     with Service(tmp_path) as service:
         service.sign_in()
         names = {path.name.partition(".db")[0] for path in service.data.iterdir()}
-    assert names == {"quietzone", "image-signing.key"}
+    assert names == {"quietzone", "image-signing.key", "journal"}
     assert set(ROOT.iterdir()) == before

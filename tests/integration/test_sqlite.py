@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 from peewee import sqlite3
 
-from core.api import Bots, ConfigurationError, PluginContext, Scan, StorageUnavailable
+from core.api import ConfigurationError, PluginContext, Scan, StorageUnavailable
 from plugins.storage import sqlite as plugin
 from plugins.storage.sqlite import SqlitePlugin, SqliteSettings, has_wal_reset_bug
 from tests.contract.test_scan_stores import NOON, add_code, add_organization
@@ -98,7 +100,11 @@ def test_the_data_folder_is_made_for_the_service_alone(tmp_path: Path) -> None:
 
 def test_asking_for_pending_migrations_makes_no_file(tmp_path: Path) -> None:
     backend = open_backend(tmp_path)
-    assert list(backend.storage.pending_migrations()) == ["0001_initial", "0002_looks"]
+    assert list(backend.storage.pending_migrations()) == [
+        "0001_initial",
+        "0002_looks",
+        "0003_scans",
+    ]
     backend.storage.close()
 
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["quietzone.db.lock"]
@@ -296,15 +302,32 @@ def test_two_databases_live_in_one_process(sqlite: Backend, tmp_path: Path) -> N
     other.storage.close()
 
 
-def test_the_timeline_of_a_code_reads_that_codes_scans_alone(sqlite: Backend) -> None:
-    statements: Any = sqlite.scans._slots  # type: ignore[attr-defined]
+def test_the_timeline_of_a_code_reads_ranges_of_a_key_alone(
+    sqlite: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections: Any = sqlite.storage._connections  # type: ignore[attr-defined]
+    asked: list[tuple[str, Any]] = []
+    execute = connections.database.execute_sql
 
-    with sqlite.storage._connections.connection() as database:  # type: ignore[attr-defined]
-        plan = database.execute_sql(
-            f"EXPLAIN QUERY PLAN {statements[True, Bots.EXCLUDE]}", ("code", "organization", 1, 2)
-        ).fetchall()
+    def noted(text: str, parameters: Any = None) -> Any:
+        asked.append((text, parameters))
+        return execute(text, parameters)
 
-    assert any("USING INDEX scan_code_id_at (code_id=? AND at>?" in row[3] for row in plan)
+    monkeypatch.setattr(connections.database, "execute_sql", noted)
+    code = add_code(sqlite, add_organization(sqlite).id)
+    for code_id in (code.id, None):
+        asked.clear()
+        sqlite.scans.counts(code.organization_id, code_id, [(3, 500), (500, 501)])
+        text, parameters = asked[-1]
+        with connections.connection() as database:
+            plan = [
+                row[3] for row in database.execute_sql(f"EXPLAIN QUERY PLAN {text}", parameters)
+            ]
+        assert any(
+            "USING PRIMARY KEY (subject_id=? AND dimension=? AND size=? AND slot>? AND slot<?)"
+            in step
+            for step in plan
+        )
 
 
 def test_nobody_else_may_read_the_database(tmp_path: Path) -> None:
@@ -338,3 +361,28 @@ def test_a_writer_outwaits_a_foreign_lock_while_other_threads_go_on(tmp_path: Pa
 
     assert done.is_set()
     backend.storage.close()
+
+
+def test_a_foreign_process_never_takes_itself_for_the_last_one(sqlite: Backend) -> None:
+    connections: Any = sqlite.storage._connections  # type: ignore[attr-defined]
+    path = sqlite.context.data / "quietzone.db"
+    log = path.with_name(f"{path.name}-wal")
+    code = add_code(sqlite, add_organization(sqlite).id)
+    with connections.connection() as held:
+        held.execute_sql("SELECT 1")
+        # Opening another connection must not cost the first one its locks.
+        thread = threading.Thread(
+            target=lambda: sqlite.storage.codes.get(code.organization_id, code.id)
+        )
+        thread.start()
+        thread.join()
+        before = log.stat().st_ino
+        script = (
+            "import sys; from peewee import sqlite3\n"
+            "database = sqlite3.connect(sys.argv[1])\n"
+            "database.execute('SELECT COUNT(*) FROM codes').fetchone()\n"
+            "database.close()"
+        )
+        subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+        assert log.exists()
+        assert log.stat().st_ino == before

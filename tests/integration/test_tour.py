@@ -41,6 +41,14 @@ def same(text: str) -> str:
     return text.strip()
 
 
+def counted(service: Service) -> int:
+    """The scans of all codes, as the first owner sees them."""
+    me = service.sign_in()
+    organization = me("GET", "/api/session").json()["organizations"][0]["id"]
+    found: int = me("GET", f"/api/organizations/{organization}/stats").json()["scans"]
+    return found
+
+
 def test_the_tour_works_as_it_is_printed(tmp_path: Path) -> None:
     commands = blocks()
     assert len(commands) > 8
@@ -59,6 +67,8 @@ def test_the_tour_works_as_it_is_printed(tmp_path: Path) -> None:
             command = command.replace("http://127.0.0.1:8000", service.url)
             if command.startswith("PASSWORD="):
                 command = f"PASSWORD='{service.password}'"
+            if command == "sleep 1":
+                service.wait_until(lambda: counted(service) == 2)
             shell.stdin.write(f"{command}\necho; echo '{END}'\n")
             shell.stdin.flush()
             lines: list[str] = []

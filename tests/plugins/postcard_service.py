@@ -28,6 +28,7 @@ def answers(app: Application) -> dict[str, object]:
         "cached_before": len(services.cache),  # type: ignore[arg-type]
         "scan": _seen(client.simulate_get(f"/r/{code.slug}")),
     }
+    services.drainer.drain()
     for name, path in {
         "txt": "/image?format=txt&size=101&margin=4",
         "png": "/image",

@@ -523,7 +523,8 @@ def test_one_name_may_serve_two_kinds(offer):
             "qz_scan_stores",
             "scan store",
             "ScanStore",
-            "open, close, append, salt, slots, latest, totals",
+            "open, close, append, position, sources, tidy, tallies, forget, salt, "
+            "counts, slots, breakdown, latest, totals",
         ),
         (
             "qz_storages",

@@ -19,6 +19,10 @@ from core.http.resources.base import AnyQuery, Queries, Resource
 from core.services import Services
 from core.settings import Settings
 
+_USER_AGENT_MAX = 512
+_HEADER_MAX = 256
+"""So much of a header is recorded; nothing that is derived of it lies further behind."""
+
 _QUERY_SAFE = "!$&'()*+,;=:@/?%-._~[]"
 """What may stand in a query as it is (RFC 3986, 3.4), and what is percent-encoded already."""
 
@@ -43,7 +47,7 @@ class Redirect(Resource):
     def _answer(self, req: Request, resp: falcon.Response, slug: str, *, count: bool) -> None:
         resp.set_header("Cache-Control", "no-store")
         try:
-            code, target = self.services.redirects.follow(slug, _query(req))
+            code, target = self._follow(req, slug, count=count)
             if count:
                 self.services.journal.record(self._visit(req, code))
         except (NotFound, Gone, StorageUnavailable) as error:
@@ -54,8 +58,17 @@ class Redirect(Resource):
         resp.status = 302
         resp.set_header("Location", target)
 
+    def _follow(self, req: Request, slug: str, *, count: bool) -> tuple[Code, str]:
+        try:
+            return self.services.redirects.follow(slug, _query(req))
+        except NotFound:
+            if count:
+                self.services.journal.miss()
+            raise
+
     def _visit(self, req: Request, code: Code) -> Visit:
         purpose = req.get_header("Sec-Purpose") or req.get_header("Purpose") or ""
+        get = req.get_header
         return Visit(
             code_id=code.id,
             organization_id=code.organization_id,
@@ -63,9 +76,11 @@ class Redirect(Resource):
             address=client_address(
                 req.remote_addr, req.get_header("X-Forwarded-For"), self._trusted
             ),
-            user_agent=req.user_agent or "",
+            user_agent=(req.user_agent or "")[:_USER_AGENT_MAX],
             prefetch="prefetch" in purpose.lower() or "prerender" in purpose.lower(),
-            do_not_track=req.get_header("DNT") == "1" or req.get_header("Sec-GPC") == "1",
+            do_not_track=get("DNT") == "1" or get("Sec-GPC") == "1",
+            language=(get("Accept-Language") or "")[:_HEADER_MAX],
+            referrer=(get("Referer") or "")[:_HEADER_MAX],
         )
 
 
