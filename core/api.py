@@ -35,8 +35,9 @@ from core.domain.looks import (
     logo_hole,
 )
 from core.domain.periods import Interval, Window
-from core.domain.scans import SLOT, Bots, RecordedScan, Scan, SlotCount, Totals, slot_of
+from core.domain.scans import SLOT, Bots, RecordedScan, Scan, SlotCount, Totals, Visit, slot_of
 from core.domain.sheets import Label, LabelText, Sheet
+from core.domain.traits import Device, Traits, known_country
 from core.domain.validation import Secret
 from core.errors import (
     ConfigurationError,
@@ -58,6 +59,7 @@ from core.ports import (
     Period,
     RecordedAnswer,
     Renderer,
+    ScanEnricher,
     ScanStore,
     Sessions,
     SheetPrinter,
@@ -83,6 +85,7 @@ __all__ = [
     "Codes",
     "ConfigurationError",
     "Conflict",
+    "Device",
     "Drawing",
     "Encoder",
     "ErrorCorrection",
@@ -112,6 +115,7 @@ __all__ = [
     "Renderer",
     "Role",
     "Scan",
+    "ScanEnricher",
     "ScanStore",
     "Secret",
     "Session",
@@ -127,10 +131,13 @@ __all__ = [
     "Symbol",
     "SymbolKind",
     "Totals",
+    "Traits",
     "User",
     "Users",
+    "Visit",
     "Window",
     "hookimpl",
+    "known_country",
     "lay_out",
     "logo_hole",
     "slot_of",

@@ -8,10 +8,20 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from core.ports import Cache, Encoder, Period, Renderer, ScanStore, SheetPrinter, Storage
+from core.ports import (
+    Cache,
+    Encoder,
+    Period,
+    Renderer,
+    ScanEnricher,
+    ScanStore,
+    SheetPrinter,
+    Storage,
+)
 from core.services.accounts import Accounts
 from core.services.archives import Archives
 from core.services.codes import CodeService
+from core.services.enrichment import Enrichment
 from core.services.images import ImageService
 from core.services.journal import Journal
 from core.services.logos import Logos
@@ -41,6 +51,7 @@ class Components(Struct, frozen=True):
     scan_store: ScanStore
     cache: Cache
     periods: Mapping[str, Period]
+    scan_enrichers: Mapping[str, ScanEnricher]
 
 
 class Services:
@@ -82,9 +93,10 @@ class Services:
         self.logos = Logos(self.storage, settings.images, clock)
         self.signatures = Signatures(settings.images.signing_keys, settings.data)
         self.redirects = Redirects(self.storage, clock)
-        self.journal = Journal(self.scan_store, token_bytes)
+        self.enrichment = Enrichment(components.scan_enrichers)
+        self.journal = Journal(self.scan_store, self.enrichment, token_bytes)
         self.statistics = Statistics(self.scan_store, components.periods, clock)
-        self._opened: list[Storage | ScanStore | Cache] = []
+        self._opened: list[Storage | ScanStore | Cache | Enrichment] = []
 
     def open(self, offload: Offload = call_inline) -> None:
         """Open everything, in this process; what was opened is closed again where a part fails.
@@ -97,7 +109,7 @@ class Services:
         self.logos.open(offload)
         self.signatures.open()
         try:
-            for part in (self.storage, self.scan_store, self.cache):
+            for part in (self.storage, self.scan_store, self.cache, self.enrichment):
                 part.open()
                 self._opened.append(part)
         except BaseException:

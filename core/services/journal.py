@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date
-from functools import lru_cache
-
-from crawleruseragents import is_crawler
 
 from core.domain.scans import Scan, Visit, visitor_hash
 from core.ports import ScanStore
+from core.services.enrichment import Enrichment
 
 _USER_AGENT_MAX = 512
-
-_BY_HAND = ("curl/",)
-"""Tools that lists of crawlers name, but with which people try a code by hand."""
 
 
 class Journal:
@@ -23,8 +18,11 @@ class Journal:
     `record` returns once the scan is safe in the scan store: one transaction a scan.
     """
 
-    def __init__(self, store: ScanStore, token_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, store: ScanStore, enrichment: Enrichment, token_bytes: Callable[[int], bytes]
+    ) -> None:
         self._store = store
+        self._enrichment = enrichment
         self._token_bytes = token_bytes
         self._salt: tuple[date, bytes] | None = None
 
@@ -34,7 +32,7 @@ class Journal:
 
     def _scan(self, visit: Visit) -> Scan:
         user_agent = visit.user_agent[:_USER_AGENT_MAX]
-        bot = visit.prefetch or is_bot(user_agent)
+        bot = self._enrichment.traits(visit).bot
         # A bot is no visitor. A browser that prefetches a link must not use up the uniqueness of
         # the person who then follows it.
         visitor = None
@@ -53,11 +51,3 @@ class Journal:
         if self._salt is None or self._salt[0] != day:
             self._salt = (day, self._store.salt(day, self._token_bytes(32)))
         return self._salt[1]
-
-
-@lru_cache(maxsize=4096)
-def is_bot(user_agent: str) -> bool:
-    """Whether a program that nobody watches sent this User-Agent, as one without any does."""
-    if not user_agent.strip():
-        return True
-    return not user_agent.startswith(_BY_HAND) and is_crawler(user_agent)

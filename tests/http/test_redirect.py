@@ -9,7 +9,6 @@ import pytest
 from core.app import Application
 from core.errors import StorageUnavailable
 from core.http.client import client_address, networks
-from core.services.journal import is_bot
 from tests.http.conftest import Api, Clock, Tenant
 
 PHONE = (
@@ -190,10 +189,11 @@ def test_a_prefetch_does_not_use_up_the_uniqueness_of_the_visit_that_follows(
     assert (stats["scans"], stats["unique"], stats["bots"]) == (1, 1, 1)
 
 
-def test_a_scan_by_hand_with_curl_counts() -> None:
-    assert not is_bot("curl/7.88.1")
-    assert not is_bot(PHONE)
-    assert is_bot("python-requests/2.32")
+def test_a_scan_by_hand_with_curl_counts(anonymous: Api, owner: Api, acme: Tenant) -> None:
+    anonymous.get("/r/acme-menu", headers={"User-Agent": "curl/7.88.1"})
+    anonymous.get("/r/acme-menu", headers={"User-Agent": "python-requests/2.32"})
+    stats = owner.get(f"{acme.code_url}/stats").json
+    assert (stats["scans"], stats["bots"]) == (1, 1)
 
 
 def test_no_address_and_no_user_agent_is_stored(
