@@ -1,4 +1,4 @@
-"""Traits: what is derived of a scan and may be kept, because it tells of many people, not of one."""
+"""Traits: what is derived of a scan and may be kept, as it tells of many people, not of one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ REFERRER_MAX = 100
 
 _HEADER_MAX = 2000
 
-COUNTRIES = frozenset(
-    """
-    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS
-    BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE
-    EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM
-    HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC
-    LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA
-    NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW
-    SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO
-    TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW
-    """.split()
-)
+_CODES = """
+AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS
+BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE
+EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM
+HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC
+LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA
+NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW
+SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO
+TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW
+"""
+
+COUNTRIES = frozenset(_CODES.split())
 """ISO 3166-1 alpha-2, and XK for Kosovo, which databases and proxies use by common consent."""
 
 
@@ -66,7 +66,7 @@ class Traits(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not isinstance(self.bot, bool):
-            raise ValueError("bot: must be true or false")  # noqa: TRY004
+            raise ValueError("bot: must be true or false")
         if self.country and self.country not in COUNTRIES:
             raise ValueError("country: must be a code of ISO 3166-1 alpha-2 in upper case")
         if self.device and self.device not in _DEVICES:
@@ -77,7 +77,7 @@ class Traits(Struct, frozen=True):
             ("language", self.language, _LANGUAGE),
             ("referrer", self.referrer, _HOST),
         ):
-            if value != "" and not (isinstance(value, str) and allowed.fullmatch(value)):
+            if value and not allowed.fullmatch(value):
                 raise ValueError(f"{field}: must match {allowed.pattern} or be empty")
         if len(self.referrer) > REFERRER_MAX:
             raise ValueError(f"referrer: must have at most {REFERRER_MAX} characters")
@@ -85,8 +85,9 @@ class Traits(Struct, frozen=True):
 
 def known_country(code: str) -> str:
     """The country's code in upper case, or "" for what is none, such as Cloudflare's XX and T1."""
-    code = code.strip().upper()
-    return code if code in COUNTRIES else ""
+    code = code.strip()
+    # Some letters beyond ASCII become ASCII ones, or two, in upper case.
+    return code.upper() if code.isascii() and code.upper() in COUNTRIES else ""
 
 
 _ENTRY = re.compile(
@@ -119,7 +120,7 @@ def referring_host(header: str) -> str:
     left out.
     """
     try:
-        url = urlsplit(header[:_HEADER_MAX].strip())
+        url = urlsplit(_decoded(header)[:_HEADER_MAX].strip())
         host = url.hostname or ""
         if url.scheme not in ("http", "https") or len(host) > REFERRER_MAX + len("www."):
             return ""
@@ -131,16 +132,19 @@ def referring_host(header: str) -> str:
     return host
 
 
-def _ascii(host: str) -> str:
-    if host.isascii():
-        return host.lower()
+def _decoded(header: str) -> str:
     # WSGI hands raw bytes over as if they were Latin-1 (PEP 3333); programs that send a name
     # as it is written, against RFC 3986, send it in UTF-8.
+    if header.isascii():
+        return header
     try:
-        host = host.encode("latin-1").decode("utf-8")
+        return header.encode("latin-1").decode("utf-8")
     except UnicodeError:
-        pass
-    return host.encode("idna").decode("ascii").lower()
+        return header
+
+
+def _ascii(host: str) -> str:
+    return host if host.isascii() else host.encode("idna").decode("ascii").lower()
 
 
 def _is_address(host: str) -> bool:

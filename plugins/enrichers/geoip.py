@@ -1,7 +1,7 @@
 """The scan enricher `geoip`: the country of an address, from a database file of the operator's.
 
-Any file in MaxMind's format (.mmdb) that tells countries will do: GeoLite2 or GeoIP2 Country and City,
-DB-IP Lite, IPinfo Lite. It is read here, on this machine; no address ever leaves it.
+Any file in MaxMind's format (.mmdb) that tells countries will do: GeoLite2 or GeoIP2 Country and
+City, DB-IP Lite, IPinfo Lite. It is read here, on this machine; no address ever leaves it.
 """
 
 from __future__ import annotations
