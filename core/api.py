@@ -47,9 +47,11 @@ from core.domain.scans import (
     SlotSize,
     Span,
     Totals,
+    Visit,
     slot_of,
 )
 from core.domain.sheets import Label, LabelText, Sheet
+from core.domain.traits import Device, Traits, known_country
 from core.domain.validation import Secret
 from core.errors import (
     ConfigurationError,
@@ -71,6 +73,7 @@ from core.ports import (
     Period,
     RecordedAnswer,
     Renderer,
+    ScanEnricher,
     ScanStore,
     Sessions,
     SheetPrinter,
@@ -98,6 +101,7 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "Count",
+    "Device",
     "Dimension",
     "Drained",
     "Drawing",
@@ -129,6 +133,7 @@ __all__ = [
     "Renderer",
     "Role",
     "Scan",
+    "ScanEnricher",
     "ScanStore",
     "Secret",
     "Session",
@@ -145,10 +150,13 @@ __all__ = [
     "Symbol",
     "SymbolKind",
     "Totals",
+    "Traits",
     "User",
     "Users",
+    "Visit",
     "Window",
     "hookimpl",
+    "known_country",
     "lay_out",
     "logo_hole",
     "slot_of",

@@ -71,6 +71,7 @@ def choose(settings: Settings, host: PluginHost) -> Components:
         scan_store=host.scan_stores.choose(settings.scans.store, "scans.store"),
         cache=host.caches.choose(settings.cache.backend, "cache.backend"),
         periods=dict(host.periods),
+        scan_enrichers=dict(host.scan_enrichers),
     )
 
 

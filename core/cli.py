@@ -81,6 +81,8 @@ def serve() -> None:
     with _open(create_app()) as services:
         try:
             _refuse_pending(services)
+            # The drainer would find out only once the service runs.
+            services.enrichment.open()
         except StorageUnavailable as error:
             # A database that is away now may be back in a moment; gunicorn does not wait for it.
             click.echo(f"Warning: {error}", err=True)

@@ -31,8 +31,10 @@ from core.domain.scans import (
     SlotSize,
     Span,
     Totals,
+    Visit,
 )
 from core.domain.sheets import Label, Sheet
+from core.domain.traits import Traits
 
 
 @runtime_checkable
@@ -134,6 +136,28 @@ class Cache(Protocol):
 
     def delete(self, key: str) -> None:
         """Forget the value, if there is one."""
+
+
+@runtime_checkable
+class ScanEnricher(Protocol):
+    """Tells of a scan what may be kept of it: where it came from, or what it was made with.
+
+    It is asked in one process at a time, when scans are taken over into the scan store, never while
+    somebody waits for a redirect.
+    """
+
+    def open(self) -> None:
+        """Get ready in this process. Raises ConfigurationError where it can never work."""
+
+    def close(self) -> None:
+        """Let go of whatever `open` took."""
+
+    def enrich(self, visit: Visit, traits: Traits) -> Traits:
+        """`traits` with this enricher's own fields filled, the others as they were.
+
+        `traits` hold what the enrichers before it have found. Where it raises, the error is logged
+        and the traits stay as they were.
+        """
 
 
 class Organizations(Protocol):

@@ -50,6 +50,7 @@ class Http(Struct, frozen=True):
 
     max_body_bytes: Positive = 1_048_576
     trusted_proxies: tuple[str, ...] = ()
+    country_header: str = ""
 
 
 class Plugins(Struct, frozen=True):
@@ -68,6 +69,7 @@ class Plugins(Struct, frozen=True):
         "sqlite",
         "memory",
         "rolling",
+        "user_agent",
     )
 
 

@@ -7,21 +7,32 @@ import inspect
 import re
 import sys
 import tomllib
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint, entry_points
 from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 import core.api
 import core.ports
-from core.api import Drawing, ErrorCorrection, PluginContext, Symbol, lay_out
+from core.api import (
+    Drawing,
+    ErrorCorrection,
+    PluginContext,
+    Symbol,
+    Traits,
+    Visit,
+    lay_out,
+)
 from core.domain.sheets import PRESETS
 from core.extension import hookspecs
 from core.extension.host import GROUP, PluginHost
 from core.http.schemas import SheetQuery
+from core.services.enrichment import Enrichment
 from core.settings import Settings, parse
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,7 +184,7 @@ def example(tmp_path, monkeypatch) -> EntryPoint:
     assert f"{project['tool']['setuptools']['py-modules'][0]}.py" in FILES
     ((name, value),) = project["project"]["entry-points"][GROUP].items()
     yield EntryPoint(name, value, GROUP)
-    for module in ("quietzone_pbm", "test_quietzone_pbm"):
+    for module in ("quietzone_pbm", "test_quietzone_pbm", "quietzone_acme"):
         sys.modules.pop(module, None)
 
 
@@ -209,6 +220,18 @@ def test_the_tests_of_the_example_pass(example):
     assert len(tests) == 2
     for test in tests:
         test()
+
+
+def test_the_example_of_a_scan_enricher_works(example):
+    settings = parse({"plugins": {"enabled": ["user_agent", "acme"]}}, {})
+    context = PluginContext(data=settings.data, base_url=settings.base_url)
+    available = [*entry_points(group=GROUP), EntryPoint("acme", "quietzone_acme", GROUP)]
+    host = PluginHost(settings.plugins.enabled, settings.plugin, context, available)
+    assert host.scan_enrichers.names() == ("user_agent", "acme")
+    enrichment = Enrichment(dict(host.scan_enrichers))
+    agent = "Mozilla/5.0 (Linux; Android 14; Pixel 8; wv) Mobile AcmeApp/3.1"
+    visit = Visit(UUID(int=1), UUID(int=2), datetime.now(UTC), "192.0.2.1", agent)
+    assert enrichment.traits(visit) == Traits(device="mobile", os="Android", browser="Acme")
 
 
 def test_the_page_on_printing_names_every_label_sheet_and_parameter():

@@ -17,7 +17,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Visit(Struct, frozen=True):
-    """A scan as the redirect sees it, personal data included: it is never stored as it is."""
+    """A scan as the redirect sees it, personal data included: it is never stored as it is.
+
+    `language` is Accept-Language and `referrer` is Referer, as they came; `country` is the code
+    that a trusted proxy gave the client's country. All are empty where there was none.
+    """
 
     code_id: UUID
     organization_id: UUID

@@ -13,7 +13,16 @@ from typing import Any
 import pluggy
 from msgspec import Struct
 
-from core.ports import Cache, Encoder, Period, Renderer, ScanStore, SheetPrinter, Storage
+from core.ports import (
+    Cache,
+    Encoder,
+    Period,
+    Renderer,
+    ScanEnricher,
+    ScanStore,
+    SheetPrinter,
+    Storage,
+)
 
 PROJECT = "quietzone"
 
@@ -70,3 +79,8 @@ def qz_caches(settings: Any, context: PluginContext) -> Mapping[str, Cache]:  # 
 @hookspec
 def qz_periods(settings: Any, context: PluginContext) -> Mapping[str, Period]:  # type: ignore[empty-body]
     """Periods by name, the name that `?period=` takes; all of them are used."""
+
+
+@hookspec
+def qz_scan_enrichers(settings: Any, context: PluginContext) -> Mapping[str, ScanEnricher]:  # type: ignore[empty-body]
+    """Scan enrichers by name; all of them are used, in the order of `plugins.enabled`."""

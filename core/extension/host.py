@@ -15,7 +15,16 @@ from core.errors import ConfigurationError
 from core.extension import hookspecs
 from core.extension.hookspecs import PROJECT, PluginContext, PluginSettings
 from core.extension.registry import Registry
-from core.ports import Cache, Encoder, Period, Renderer, ScanStore, SheetPrinter, Storage
+from core.ports import (
+    Cache,
+    Encoder,
+    Period,
+    Renderer,
+    ScanEnricher,
+    ScanStore,
+    SheetPrinter,
+    Storage,
+)
 
 GROUP = "quietzone.plugins"
 
@@ -51,6 +60,7 @@ class PluginHost:
         self.scan_stores: Registry[ScanStore] = Registry("scan store", ScanStore)
         self.caches: Registry[Cache] = Registry("cache", Cache)
         self.periods: Registry[Period] = Registry("period", Period)
+        self.scan_enrichers: Registry[ScanEnricher] = Registry("scan enricher", ScanEnricher)
         self._registries: dict[str, Registry[Any]] = {
             "qz_encoders": self.encoders,
             "qz_renderers": self.renderers,
@@ -59,6 +69,7 @@ class PluginHost:
             "qz_scan_stores": self.scan_stores,
             "qz_caches": self.caches,
             "qz_periods": self.periods,
+            "qz_scan_enrichers": self.scan_enrichers,
         }
         self._entries = _by_name(entry_points(group=GROUP) if available is None else available)
         self._enabled = tuple(enabled)

@@ -19,7 +19,7 @@ def client_address(peer: str, forwarded_for: str | None, trusted: Sequence[Netwo
     `X-Forwarded-For` is read from its right end, and only where `peer` itself is trusted: whatever
     stands further left was written by somebody unknown.
     """
-    if not trusted or not forwarded_for or not _is_in(peer, trusted):
+    if not trusted or not forwarded_for or not is_trusted(peer, trusted):
         return peer
     address = peer
     for hop in reversed(forwarded_for.split(",")):
@@ -29,12 +29,13 @@ def client_address(peer: str, forwarded_for: str | None, trusted: Sequence[Netwo
         except ValueError:
             return address
         address = hop
-        if not _is_in(hop, trusted):
+        if not is_trusted(hop, trusted):
             return address
     return address
 
 
-def _is_in(address: str, trusted: Sequence[Network]) -> bool:
+def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+    """Whether the address belongs to one of the proxies that are believed."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:

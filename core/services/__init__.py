@@ -8,7 +8,16 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from core.ports import Cache, Encoder, Period, Renderer, ScanStore, SheetPrinter, Storage
+from core.ports import (
+    Cache,
+    Encoder,
+    Period,
+    Renderer,
+    ScanEnricher,
+    ScanStore,
+    SheetPrinter,
+    Storage,
+)
 from core.services.accounts import Accounts
 from core.services.archives import Archives
 from core.services.codes import CodeService
@@ -44,6 +53,7 @@ class Components(Struct, frozen=True):
     scan_store: ScanStore
     cache: Cache
     periods: Mapping[str, Period]
+    scan_enrichers: Mapping[str, ScanEnricher]
 
 
 class Services:
@@ -85,9 +95,10 @@ class Services:
         self.logos = Logos(self.storage, settings.images, clock)
         self.signatures = Signatures(settings.images.signing_keys, settings.data)
         self.redirects = Redirects(self.storage, clock)
+        self.enrichment = Enrichment(components.scan_enrichers)
         self.journal = Journal(settings.journal, settings.scans, clock)
         self.drainer = Drainer(
-            settings.journal, self.scan_store, Enrichment(), settings.scans, clock, token_bytes
+            settings.journal, self.scan_store, self.enrichment, settings.scans, clock, token_bytes
         )
         self.statistics = Statistics(self.scan_store, components.periods, clock)
         self.supervisor = Supervisor(settings.journal)
@@ -120,6 +131,7 @@ class Services:
     def close(self) -> None:
         """Close everything that was opened, in reverse order; may be called again."""
         self.supervisor.close()
+        self.enrichment.close()
         self.journal.close()
         while self._opened:
             self._opened.pop().close()

@@ -1,90 +1,90 @@
-"""What is derived of a scan while it is drained: never in the redirect, and never its sender."""
+"""Derives from a scan what may be kept of it, with the help of the operator's enrichers."""
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
-from urllib.parse import urlsplit
-
-from crawleruseragents import is_crawler
-from msgspec import Struct
+import logging
+import time
+import traceback
+from collections.abc import Callable, Mapping
 
 from core.domain.scans import Visit
+from core.domain.traits import Traits, known_country, preferred_language, referring_host
+from core.ports import ScanEnricher
 
-_BY_HAND = ("curl/",)
-"""Tools that lists of crawlers name, but with which people try a code by hand."""
+_logger = logging.getLogger(__name__)
 
-_LANGUAGE = re.compile(r"\s*([A-Za-z]{2,3})(?:-[A-Za-z0-9-]*)?\s*(?:;\s*q\s*=\s*([0-9.]{1,5}))?\s*")
-_COUNTRY = re.compile(r"[A-Z]{2}")
-_NO_COUNTRY = ("XX", "ZZ")
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,98}[a-z0-9])?")
-
-
-class Traits(Struct, frozen=True):
-    """What is known of a scan; "" is what is not."""
-
-    bot: bool = False
-    country: str = ""
-    device: str = ""
-    os: str = ""
-    browser: str = ""
-    language: str = ""
-    referrer: str = ""
+_SILENCE = 60.0
+"""For how many seconds an enricher that has failed is not complained of again."""
 
 
 class Enrichment:
-    """Derives the traits of scans."""
+    """Fills the traits of scans: first what needs no plugin, then one enricher after the other.
+
+    An enricher that fails costs what it would have added, never the scan. `clock` counts seconds
+    and never goes back.
+    """
+
+    def __init__(
+        self,
+        enrichers: Mapping[str, ScanEnricher],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._enrichers = tuple(enrichers.items())
+        self._clock = clock
+        self._opened: list[ScanEnricher] = []
+        self._silent_until: dict[str, float] = {}
+
+    def open(self) -> None:
+        """Open every enricher, once; those that were opened are closed again where one fails.
+
+        Only the process that drains needs them: they may take much memory.
+        """
+        if self._opened:
+            return
+        try:
+            for _, enricher in self._enrichers:
+                enricher.open()
+                self._opened.append(enricher)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close every enricher that was opened, in reverse order; may be called again."""
+        while self._opened:
+            self._opened.pop().close()
 
     def traits(self, visit: Visit) -> Traits:
-        """The traits of one scan; whatever the headers hold, nothing is raised."""
-        return Traits(
-            bot=visit.prefetch or is_bot(visit.user_agent),
-            country=country(visit.country),
-            language=language(visit.language),
-            referrer=referrer(visit.referrer),
+        """What is known of the scan; raises nothing, whatever the visitor or an enricher does."""
+        traits = Traits(
+            bot=visit.prefetch or not visit.user_agent.strip(),
+            country=known_country(visit.country),
+            language=preferred_language(visit.language),
+            referrer=referring_host(visit.referrer),
         )
+        for name, enricher in self._enrichers:
+            try:
+                enriched = enricher.enrich(visit, traits)
+                if not isinstance(enriched, Traits):
+                    raise TypeError(f"must return Traits, not {type(enriched).__name__}")
+            except Exception as error:  # noqa: BLE001
+                self._complain(name, error)
+            else:
+                traits = enriched
+        return traits
 
-
-@lru_cache(maxsize=4096)
-def is_bot(user_agent: str) -> bool:
-    """Whether a program that nobody watches sent this User-Agent, as one without any does."""
-    if not user_agent.strip():
-        return True
-    return not user_agent.startswith(_BY_HAND) and is_crawler(user_agent)
-
-
-def country(text: str) -> str:
-    """The country (ISO 3166-1 alpha-2) that a proxy has told, or ""."""
-    code = text.strip().upper()
-    return code if _COUNTRY.fullmatch(code) and code not in _NO_COUNTRY else ""
-
-
-@lru_cache(maxsize=4096)
-def language(accepted: str) -> str:
-    """The primary subtag of the most wanted language of an Accept-Language (RFC 9110, 12.5.4)."""
-    best, quality = "", 0.0
-    for part in accepted.split(",", 20)[:20]:
-        match = _LANGUAGE.fullmatch(part)
-        if match is None:
-            continue
-        try:
-            wanted = float(match[2] or 1)
-        except ValueError:
-            continue
-        if wanted > quality:
-            best, quality = match[1].lower(), wanted
-    return best
-
-
-@lru_cache(maxsize=4096)
-def referrer(address: str) -> str:
-    """The host of a web page, in ASCII and without "www.", or ""."""
-    try:
-        parts = urlsplit(address)
-        host = parts.hostname or ""
-        if parts.scheme not in ("http", "https") or not host:
-            return ""
-        host = host.encode("idna").decode("ascii").lower().rstrip(".").removeprefix("www.")
-    except (ValueError, UnicodeError):
-        return ""
-    return host if _HOST.fullmatch(host) else ""
+    def _complain(self, name: str, error: Exception) -> None:
+        now = self._clock()
+        if now < self._silent_until.get(name, now):
+            return
+        self._silent_until[name] = now + _SILENCE
+        # NOTE: the message of the error may quote the visitor's address or user agent, which are
+        # to be kept nowhere: its type and its way through the code have to be enough.
+        frames = traceback.extract_tb(error.__traceback__)
+        _logger.error(
+            "the scan enricher %r failed and was passed over: %s at %s; further failures of it are "
+            "not logged for a minute",
+            name,
+            type(error).__name__,
+            ", ".join(f"{frame.filename}:{frame.lineno}" for frame in frames),
+        )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.app import Application
+from core.app import Application, create_app
 from core.errors import StorageUnavailable
 from core.http.client import client_address, networks
-from core.services.enrichment import is_bot
-from tests.http.conftest import Api, Clock, Tenant
+from tests.http.conftest import Api, Clock, Seed, Tenant, settings_in
 
 PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 "
@@ -190,10 +191,11 @@ def test_a_prefetch_does_not_use_up_the_uniqueness_of_the_visit_that_follows(
     assert (stats["scans"], stats["unique"], stats["bots"]) == (1, 1, 1)
 
 
-def test_a_scan_by_hand_with_curl_counts() -> None:
-    assert not is_bot("curl/7.88.1")
-    assert not is_bot(PHONE)
-    assert is_bot("python-requests/2.32")
+def test_a_scan_by_hand_with_curl_counts(anonymous: Api, owner: Api, acme: Tenant) -> None:
+    anonymous.get("/r/acme-menu", headers={"User-Agent": "curl/7.88.1"})
+    anonymous.get("/r/acme-menu", headers={"User-Agent": "python-requests/2.32"})
+    stats = owner.get(f"{acme.code_url}/stats").json
+    assert (stats["scans"], stats["bots"]) == (1, 1)
 
 
 def test_no_address_and_no_user_agent_is_stored(
@@ -257,3 +259,30 @@ def test_the_client_is_the_last_address_that_is_no_trusted_proxy(
     peer: str, header: str | None, client: str
 ) -> None:
     assert client_address(peer, header, networks(["10.0.0.0/8"])) == client
+
+
+@pytest.mark.parametrize(
+    ("sections", "country"),
+    [
+        ({"country_header": "CF-IPCountry", "trusted_proxies": ["127.0.0.0/8"]}, "DE"),
+        ({"country_header": "CF-IPCountry"}, ""),
+        ({"trusted_proxies": ["127.0.0.0/8"]}, ""),
+    ],
+)
+def test_a_country_is_believed_from_trusted_proxies_alone(
+    tmp_path: Path, prepared: tuple[Path, Seed], sections: dict[str, Any], country: str
+) -> None:
+    folder, seed = prepared
+    shutil.copytree(folder, tmp_path / "data")
+    app = create_app(settings_in(tmp_path / "data", http=sections))
+    app.services.open()
+    headers = {**BROWSER, "CF-IPCountry": "de"}
+    assert Api(app, {}).get("/r/acme-menu", headers=headers).status_code == 302
+    (scan,) = app.services.scan_store.latest(seed.acme.code.id, None, 5)
+    app.services.close()
+    assert (scan.country, scan.os, scan.browser, scan.device) == (
+        country,
+        "iOS",
+        "Safari",
+        "mobile",
+    )

@@ -14,6 +14,7 @@ from core.domain.validation import read_section
 from core.extension.hookspecs import PluginSettings
 from core.settings import DEFAULT_FILE, Settings, load
 from plugins.caches.memory import MemorySettings
+from plugins.enrichers.geoip import GeoipSettings
 from plugins.renderers.text import TextSettings
 from plugins.storage.postgres import PostgresSettings
 from plugins.storage.sqlite import SqliteSettings
@@ -33,6 +34,7 @@ PLUGINS: dict[str, type[PluginSettings]] = {
     "sqlite": SqliteSettings,
     "text": TextSettings,
     "postgres": PostgresSettings,
+    "geoip": GeoipSettings,
 }
 
 

@@ -322,7 +322,7 @@ def test_an_unknown_hook_is_refused_and_the_known_ones_are_named(offer):
     )
     assert message.endswith(
         "; known hooks are: qz_settings, qz_encoders, qz_renderers, qz_sheets, qz_storages, "
-        "qz_scan_stores, qz_caches, qz_periods"
+        "qz_scan_stores, qz_caches, qz_periods, qz_scan_enrichers"
     )
 
 
@@ -523,8 +523,10 @@ def test_one_name_may_serve_two_kinds(offer):
             "qz_scan_stores",
             "scan store",
             "ScanStore",
-            "open, close, append, position, sources, tidy, tallies, forget, salt, "
-            "counts, slots, breakdown, latest, totals",
+            (
+                "open, close, append, position, sources, tidy, tallies, forget, salt, counts, "
+                "slots, breakdown, latest, totals"
+            ),
         ),
         (
             "qz_storages",

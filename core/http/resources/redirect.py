@@ -13,7 +13,7 @@ from core.domain.codes import Code
 from core.domain.scans import Visit
 from core.errors import Gone, NotFound, StorageUnavailable
 from core.http import problems
-from core.http.client import client_address, networks
+from core.http.client import client_address, is_trusted, networks
 from core.http.request import Request
 from core.http.resources.base import AnyQuery, Queries, Resource
 from core.services import Services
@@ -35,6 +35,7 @@ class Redirect(Resource):
     def __init__(self, services: Services, settings: Settings) -> None:
         super().__init__(services, settings)
         self._trusted = networks(settings.http.trusted_proxies)
+        self._country_header = settings.http.country_header
 
     def on_get(self, req: Request, resp: falcon.Response, slug: str) -> None:
         """Send the visitor on, and count the scan before he is told where to."""
@@ -81,7 +82,13 @@ class Redirect(Resource):
             do_not_track=get("DNT") == "1" or get("Sec-GPC") == "1",
             language=(get("Accept-Language") or "")[:_HEADER_MAX],
             referrer=(get("Referer") or "")[:_HEADER_MAX],
+            country=self._country(req),
         )
+
+    def _country(self, req: Request) -> str:
+        if not self._country_header or not is_trusted(req.remote_addr, self._trusted):
+            return ""
+        return (req.get_header(self._country_header) or "")[:2]
 
 
 def _query(req: Request) -> str:

@@ -128,6 +128,7 @@ class Drainer:
         self._backlog, self._oldest = 0, None
         paths = sorted(self._folder.glob(f"*{SUFFIX}"), key=_age)
         self._node_id()
+        self._enrichment.open()
         try:
             self._forget_removed()
             self._tidy()

@@ -1,0 +1,1 @@
+"""Scan enrichers: what may be known of a scan beyond its time."""
