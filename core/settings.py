@@ -67,6 +67,7 @@ class Plugins(Struct, frozen=True):
         "sqlite",
         "memory",
         "rolling",
+        "calendar",
     )
 
 

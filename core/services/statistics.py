@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from msgspec import Struct
 
 from core.domain.periods import Interval
-from core.domain.scans import Bots, RecordedScan, Totals, slot_of
+from core.domain.scans import Bots, RecordedScan, Totals, quarter_of, slot_of
 from core.errors import InvalidFields
 from core.ports import Period, ScanStore
 
@@ -57,21 +57,38 @@ class Statistics:
         self._clock = clock
 
     def timeline(
-        self, organization_id: UUID, code_id: UUID | None, period: str, timezone: str, bots: Bots
+        self,
+        organization_id: UUID,
+        code_id: UUID | None,
+        period: str,
+        timezone: str,
+        bots: Bots,
+        interval: Interval | None = None,
     ) -> Timeline:
-        """The timeline of one code or of all; raises InvalidFields for an unknown name."""
+        """The timeline of one code or of all, in the buckets of the period unless told otherwise.
+
+        Raises InvalidFields for an unknown name, and for an interval that the period has not.
+        """
         found = self._periods.get(period)
         if found is None:
             raise InvalidFields.of(
                 "period", f"{period!r} is unknown; enabled are: {', '.join(self._periods)}"
             )
+        if interval is not None and interval not in found.intervals:
+            raise InvalidFields.of(
+                "interval",
+                f"{period!r} has no points of {interval.value!r}; "
+                f"write one of: {', '.join(found.intervals)}",
+            )
+        zone = self._zone(timezone)
+        first = self._store.totals(organization_id, code_id).first_scan_at
         now = self._clock()
-        window = found.window(now, self._zone(timezone))
+        window = found.window(now, zone, first, interval)
         starts = window.starts()
         bounds = [slot_of(start) for start in starts]
         scans, unique = [0] * len(starts), [0] * len(starts)
-        slots = self._store.slots(organization_id, code_id, window.start_at, window.end_at, bots)
-        for count in slots:
+        start, end = quarter_of(window.start_at), quarter_of(window.end_at)
+        for count in self._store.slots(organization_id, code_id, start, end, bots):
             bucket = bisect_right(bounds, count.slot) - 1
             scans[bucket] += count.scans
             unique[bucket] += count.unique
