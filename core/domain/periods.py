@@ -23,6 +23,8 @@ _DAY = timedelta(days=1)
 _WEEK = timedelta(weeks=1)
 _TICK = timedelta(microseconds=1)
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class Interval(enum.StrEnum):
     """How long a bucket of a timeline is, from the shortest; a week begins on Monday (ISO 8601)."""
@@ -38,11 +40,11 @@ class Window(Struct, frozen=True):
 
     The instants may be given with any offset, and are kept with the zone's.
 
-    Counts are kept by quarter hours of UTC. Since 1 October 1979, when Kiritimati left -10:40, the
-    offset of every IANA zone is a whole number of them, so that every local day and every full hour
-    begins with one. Where a window or a bucket begins or ends within a quarter hour (before that
-    time, or at a change of clocks at 00:01, as in Newfoundland until 2011 and at Casey until 2022),
-    the whole quarter hour counts as what begins in it: starts and ends are rounded down.
+    Counts are kept by quarter hours of UTC. Since 1 October 1979, 10:40 UTC, when Kiritimati left
+    the offset -10:40, the offset of every IANA zone is a whole number of them, and every local day
+    and full hour begins with one. Where a window or a bucket of an earlier time begins or ends
+    within a quarter hour, starts and ends are rounded down: the quarter hour belongs to what begins
+    in it.
     """
 
     start_at: datetime
@@ -92,12 +94,11 @@ class Window(Struct, frozen=True):
         left out when it crossed the date line (Apia, 30 December 2011) has no bucket: it would be
         empty by necessity and begin together with the day after it.
 
-        An hour lasts as long as the clock shows the same hour of the same date with the same
-        offset: it begins where the clock shows a full hour, and where the clocks are changed. So a
-        day has as many buckets of an hour as it has hours, 23 and 25 included, and none is longer
-        than that. Where clocks are changed by less than an hour (by 30 minutes at Lord Howe), the
-        hour of the change is shorter, or there are two half hours of the same name; the rest stays
-        with the full hours of the local clock.
+        Hours begin where the local clock shows a full hour, one real hour apart: a day has as many
+        as it has hours, 23 and 25 included. A change of the clocks by whole hours begins none of
+        its own, not even within an hour (Chatham goes from 02:45 to 03:45, and the hour that began
+        at 02:00 ends at 04:00). One by part of an hour does: Lord Howe, which goes from 02:00 back
+        to 01:30, then has half an hour before the next full one. No bucket is longer than an hour.
         """
         return [moment.astimezone(self.timezone) for moment in self._bounds()]
 
@@ -111,7 +112,7 @@ class Window(Struct, frozen=True):
         if start >= end:
             return 0
         if self.interval is Interval.HOUR:
-            # Each change of the clocks may cost two. No zone has ever changed its clocks more than
+            # A change of the clocks may cost two. No zone has ever changed its clocks more than
             # once a week, but for the two changes within four days at Freetown in 1939.
             span = end - start
             return span // _HOUR + 2 + 2 * (span // _WEEK + 2)
@@ -251,21 +252,25 @@ def _end_of_gap(naive: datetime, timezone: ZoneInfo) -> datetime:
 
 def _next_hour(moment: datetime, timezone: ZoneInfo) -> datetime:
     """The first instant after `moment` at which an hour begins, as `Window.starts` has it."""
-    local = moment.astimezone(timezone)
-    offset = local.utcoffset()
-    passed = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
-    after = moment + _HOUR - passed
-    if after.astimezone(timezone).utcoffset() == offset:
+    phase = _phase(moment, timezone)
+    after = moment + _HOUR - (moment - _EPOCH + phase) % _HOUR
+    if _phase(after, timezone) == phase:
         return after
     # Offsets change on whole seconds.
     before = moment.replace(microsecond=0)
     while after - before > timedelta(seconds=1):
         middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))
-        if middle.astimezone(timezone).utcoffset() == offset:
+        if _phase(middle, timezone) == phase:
             before = middle
         else:
             after = middle
     return after
+
+
+def _phase(moment: datetime, timezone: ZoneInfo) -> timedelta:
+    """The part of the zone's offset that is not whole hours."""
+    offset = moment.astimezone(timezone).utcoffset()
+    return (offset or timedelta()) % _HOUR
 
 
 def _unit(day: date, interval: Interval) -> int:
