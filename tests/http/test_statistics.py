@@ -87,10 +87,12 @@ def test_days_of_23_and_25_hours_are_whole_days(
     ]
 
 
-def test_a_timeline_comes_in_any_interval_of_its_period(app: Application, acme: Tenant) -> None:
+def test_a_timeline_comes_in_any_interval_of_its_period(
+    app: Application, acme: Tenant, clock: Clock
+) -> None:
     record(app, acme, "2026-03-28T23:30:00Z", "2026-03-29T00:59:59Z", "2026-03-29T01:00:00Z")
     ask = app.services.statistics.timeline
-    app.services.statistics._clock = lambda: datetime(2026, 3, 29, 12, tzinfo=UTC)
+    clock.now = datetime(2026, 3, 29, 12, tzinfo=UTC)
     answer = ask(acme.id, None, "today", "Europe/Berlin", Bots.EXCLUDE)
     assert (answer.interval, len(answer.points), answer.total) == ("hour", 23, 3)
     assert [point.scans for point in answer.points[:3]] == [1, 1, 1]
@@ -104,12 +106,12 @@ def test_a_timeline_comes_in_any_interval_of_its_period(app: Application, acme: 
 
 
 def test_within_a_quarter_hour_counts_belong_to_the_day_that_begins_in_it(
-    app: Application, acme: Tenant
+    app: Application, acme: Tenant, clock: Clock
 ) -> None:
     # Monrovia was 44 minutes and 30 seconds behind UTC until 1972.
     record(app, acme, "1971-05-06T00:44:00Z", "1971-05-06T00:46:00Z", "1971-05-07T00:20:00Z",
            "1971-05-07T00:31:00Z")  # fmt: skip
-    app.services.statistics._clock = lambda: datetime(1971, 5, 6, 12, tzinfo=UTC)
+    clock.now = datetime(1971, 5, 6, 12, tzinfo=UTC)
     answer = app.services.statistics.timeline(
         acme.id, None, "today", "Africa/Monrovia", Bots.EXCLUDE, Interval.DAY
     )
