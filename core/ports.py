@@ -21,7 +21,7 @@ from core.domain.codes import BusinessCode, Code, CodePage, CodeQuery
 from core.domain.images import Drawing, ErrorCorrection, Symbol, SymbolKind
 from core.domain.logos import Logo, LogoInfo
 from core.domain.looks import Style
-from core.domain.periods import Window
+from core.domain.periods import Interval, Window
 from core.domain.scans import (
     Count,
     Dimension,
@@ -111,8 +111,27 @@ class SheetPrinter(Protocol):
 class Period(Protocol):
     """A named window for timelines, such as `7d`."""
 
-    def window(self, now: datetime, timezone: ZoneInfo) -> Window:
-        """The window as seen at `now` from `timezone`."""
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        """How long its buckets may be; the first one is taken where nobody asks for another."""
+
+    def window(
+        self,
+        now: datetime,
+        timezone: ZoneInfo,
+        first: datetime | None,
+        interval: Interval | None = None,
+    ) -> Window:
+        """The window as seen at `now` from `timezone`, in buckets of one of `intervals`.
+
+        `first` is when the first scan of what is counted was, None where there was none.
+        """
+
+    def previous(self, window: Window) -> Window | None:
+        """What a window of this period is compared with; None where nothing compares.
+
+        Mostly the span just before it, which is `window.previous()`.
+        """
 
 
 @runtime_checkable

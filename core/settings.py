@@ -69,6 +69,7 @@ class Plugins(Struct, frozen=True):
         "sqlite",
         "memory",
         "rolling",
+        "calendar",
         "user_agent",
     )
 

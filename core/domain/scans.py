@@ -11,7 +11,7 @@ from uuid import UUID
 from msgspec import Struct
 
 SLOT = timedelta(minutes=15)
-"""Counts are kept by quarter hours: every IANA zone's offset is a whole number of them."""
+"""Counts are kept by quarter hours: every IANA zone's offset is a number of them since 1979."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -155,6 +155,11 @@ class Totals(Struct, frozen=True):
 def slot_of(moment: datetime) -> int:
     """The number of the quarter hour in which `moment` lies."""
     return (moment - _EPOCH) // SLOT
+
+
+def quarter_of(moment: datetime) -> datetime:
+    """When the quarter hour began in which `moment` lies, in UTC."""
+    return _EPOCH + slot_of(moment) * SLOT
 
 
 def visitor_hash(salt: bytes, address: str, user_agent: str) -> bytes:

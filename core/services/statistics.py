@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from msgspec import Struct
 
 from core.domain.periods import Interval
-from core.domain.scans import Bots, RecordedScan, Totals, slot_of
+from core.domain.scans import Bots, RecordedScan, Totals, quarter_of, slot_of
 from core.errors import InvalidFields
 from core.ports import Period, ScanStore
 
@@ -57,18 +57,36 @@ class Statistics:
         self._clock = clock
 
     def timeline(
-        self, organization_id: UUID, code_id: UUID | None, period: str, timezone: str, bots: Bots
+        self,
+        organization_id: UUID,
+        code_id: UUID | None,
+        period: str,
+        timezone: str,
+        bots: Bots,
+        interval: Interval | None = None,
     ) -> Timeline:
-        """The timeline of one code or of all; raises InvalidFields for an unknown name."""
+        """The timeline of one code or of all, in the buckets of the period unless told otherwise.
+
+        Raises InvalidFields for an unknown name, and for an interval that the period has not.
+        """
         found = self._periods.get(period)
         if found is None:
             raise InvalidFields.of(
                 "period", f"{period!r} is unknown; enabled are: {', '.join(self._periods)}"
             )
+        if interval is not None and interval not in found.intervals:
+            raise InvalidFields.of(
+                "interval",
+                f"{period!r} has no points of {interval.value!r}; "
+                f"write one of: {', '.join(found.intervals)}",
+            )
+        zone = self._zone(timezone)
+        first = self._store.totals(organization_id, code_id).first_scan_at
         now = self._clock()
-        window = found.window(now, self._zone(timezone))
+        window = found.window(now, zone, first, interval)
         starts = window.starts()
-        spans = list(pairwise([*map(slot_of, starts), slot_of(window.end_at)]))
+        edges = [quarter_of(moment) for moment in (*starts, window.end_at)]
+        spans = list(pairwise(map(slot_of, edges)))
         counts = self._store.counts(organization_id, code_id, spans)
         scans, unique = zip(*(count.of(bots) for count in counts), strict=True)
         return Timeline(

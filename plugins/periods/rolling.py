@@ -8,35 +8,57 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from core.api import Period, Window, hookimpl
+from core.api import Interval, Period, Window, hookimpl
 
 
 class Days(Struct, frozen=True):
-    """Today and the `count - 1` days before it: `count` points."""
+    """Today and the `count - 1` days before it."""
 
     count: int
+    intervals: tuple[Interval, ...]
 
-    def window(self, now: datetime, timezone: ZoneInfo) -> Window:
+    def window(
+        self,
+        now: datetime,
+        timezone: ZoneInfo,
+        first: datetime | None,
+        interval: Interval | None = None,
+    ) -> Window:
         """The window as seen at `now` from `timezone`."""
         tomorrow = now.astimezone(timezone).date() + timedelta(days=1)
-        return Window(first=tomorrow - timedelta(days=self.count), end=tomorrow, timezone=timezone)
+        begin = tomorrow - timedelta(days=self.count)
+        return Window.days(begin, tomorrow, timezone, interval or self.intervals[0])
+
+    def previous(self, window: Window) -> Window:
+        """As many days before."""
+        return window.previous()
 
 
 class Year(Struct, frozen=True):
     """The year that ends today: it begins a day after the same date one year ago.
 
-    That is 365 points, or 366 where a 29th of February is among them. On a 29th of February, whose
+    That is 365 days, or 366 where a 29th of February is among them. On a 29th of February, whose
     date the year before did not have, it begins on the 1st of March.
     """
 
-    def window(self, now: datetime, timezone: ZoneInfo) -> Window:
+    intervals: tuple[Interval, ...] = (Interval.DAY, Interval.WEEK, Interval.MONTH)
+
+    def window(
+        self,
+        now: datetime,
+        timezone: ZoneInfo,
+        first: datetime | None,
+        interval: Interval | None = None,
+    ) -> Window:
         """The window as seen at `now` from `timezone`."""
         today = now.astimezone(timezone).date()
-        return Window(
-            first=_one_year_before(today) + timedelta(days=1),
-            end=today + timedelta(days=1),
-            timezone=timezone,
-        )
+        begin = _one_year_before(today) + timedelta(days=1)
+        end = today + timedelta(days=1)
+        return Window.days(begin, end, timezone, interval or self.intervals[0])
+
+    def previous(self, window: Window) -> Window:
+        """As many days before, so that the two compare."""
+        return window.previous()
 
 
 def _one_year_before(day: date) -> date:
@@ -48,4 +70,9 @@ def _one_year_before(day: date) -> date:
 @hookimpl
 def qz_periods() -> Mapping[str, Period]:
     """Offer the rolling periods."""
-    return {"7d": Days(7), "30d": Days(30), "90d": Days(90), "1y": Year()}
+    return {
+        "7d": Days(7, (Interval.DAY, Interval.HOUR)),
+        "30d": Days(30, (Interval.DAY, Interval.HOUR, Interval.WEEK)),
+        "90d": Days(90, (Interval.DAY, Interval.WEEK, Interval.MONTH)),
+        "1y": Year(),
+    }

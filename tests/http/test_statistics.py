@@ -9,7 +9,9 @@ import pytest
 from core.app import Application
 from core.domain.accounts import Role
 from core.domain.codes import CodeDraft
-from core.domain.scans import Scan
+from core.domain.periods import Interval
+from core.domain.scans import Bots, Scan
+from core.errors import InvalidFields
 from tests.http.conftest import Api, Clock, Tenant
 
 
@@ -83,6 +85,37 @@ def test_days_of_23_and_25_hours_are_whole_days(
         "2026-03-29T00:00:00+01:00",
         "2026-03-30T00:00:00+02:00",
     ]
+
+
+def test_a_timeline_comes_in_any_interval_of_its_period(
+    app: Application, acme: Tenant, clock: Clock
+) -> None:
+    record(app, acme, "2026-03-28T23:30:00Z", "2026-03-29T00:59:59Z", "2026-03-29T01:00:00Z")
+    ask = app.services.statistics.timeline
+    clock.now = datetime(2026, 3, 29, 12, tzinfo=UTC)
+    answer = ask(acme.id, None, "today", "Europe/Berlin", Bots.EXCLUDE)
+    assert (answer.interval, len(answer.points), answer.total) == ("hour", 23, 3)
+    assert [point.scans for point in answer.points[:3]] == [1, 1, 1]
+    answer = ask(acme.id, acme.code.id, "today", "Europe/Berlin", Bots.EXCLUDE, Interval.DAY)
+    assert [point.scans for point in answer.points] == [3]
+    # The first scan was on Saturday evening there, and on Sunday in Berlin.
+    answer = ask(acme.id, None, "all", "UTC", Bots.EXCLUDE, Interval.DAY)
+    assert [point.scans for point in answer.points] == [1, 2]
+    with pytest.raises(InvalidFields, match=r"'today' has no points of 'week'; .*: hour, day$"):
+        ask(acme.id, None, "today", "UTC", Bots.EXCLUDE, Interval.WEEK)
+
+
+def test_within_a_quarter_hour_counts_belong_to_the_day_that_begins_in_it(
+    app: Application, acme: Tenant, clock: Clock
+) -> None:
+    # Monrovia was 44 minutes and 30 seconds behind UTC until 1972.
+    record(app, acme, "1971-05-06T00:44:00Z", "1971-05-06T00:46:00Z", "1971-05-07T00:20:00Z",
+           "1971-05-07T00:31:00Z")  # fmt: skip
+    clock.now = datetime(1971, 5, 6, 12, tzinfo=UTC)
+    answer = app.services.statistics.timeline(
+        acme.id, None, "today", "Africa/Monrovia", Bots.EXCLUDE, Interval.DAY
+    )
+    assert [point.scans for point in answer.points] == [3]
 
 
 def test_bots_are_left_out_unless_asked_for(app: Application, analyst: Api, acme: Tenant) -> None:

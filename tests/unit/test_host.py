@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,15 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from core.api import ConfigurationError, PluginContext, PluginSettings, Secret, Window, hookimpl
+from core.api import (
+    ConfigurationError,
+    Interval,
+    PluginContext,
+    PluginSettings,
+    Secret,
+    Window,
+    hookimpl,
+)
 from core.extension.host import GROUP, PluginHost, PluginInfo
 
 CONTEXT = PluginContext(data=Path("var"), base_url="https://qr.example.com")
@@ -24,9 +33,16 @@ Offer = Callable[..., EntryPoint]
 class Today:
     """The smallest period there is."""
 
-    def window(self, now: Any, timezone: ZoneInfo) -> Window:
+    intervals = (Interval.DAY,)
+
+    def window(
+        self, now: Any, timezone: ZoneInfo, first: Any, interval: Interval | None = None
+    ) -> Window:
         day = now.astimezone(timezone).date()
-        return Window(day, day, timezone)
+        return Window.days(day, day + timedelta(days=1), timezone)
+
+    def previous(self, window: Window) -> Window:
+        return window.previous()
 
 
 class AlmanacSettings(PluginSettings):
@@ -518,7 +534,7 @@ def test_one_name_may_serve_two_kinds(offer):
         ("qz_encoders", "encoder", "Encoder", "fingerprint, kinds, encode"),
         ("qz_renderers", "renderer", "Renderer", "fingerprint, media_type, extension, render"),
         ("qz_caches", "cache", "Cache", "open, close, get, set, delete"),
-        ("qz_periods", "period", "Period", "window"),
+        ("qz_periods", "period", "Period", "intervals, window, previous"),
         (
             "qz_scan_stores",
             "scan store",

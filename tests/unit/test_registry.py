@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from core.api import ConfigurationError, Period, Window
+from core.api import ConfigurationError, Interval, Period, Window
 from core.extension.registry import Registry
 
 
 class Today:
-    def window(self, now: datetime, timezone: ZoneInfo) -> Window:
+    intervals = (Interval.DAY,)
+
+    def window(
+        self,
+        now: datetime,
+        timezone: ZoneInfo,
+        first: datetime | None,
+        interval: Interval | None = None,
+    ) -> Window:
         day = now.astimezone(timezone).date()
-        return Window(day, day, timezone)
+        return Window.days(day, day + timedelta(days=1), timezone)
+
+    def previous(self, window: Window) -> Window:
+        return window.previous()
 
 
 @pytest.fixture
@@ -76,7 +87,8 @@ def test_a_name_that_cannot_stand_in_an_address_is_refused(periods, name):
 
 def test_a_component_that_lacks_a_part_of_its_protocol_is_refused(periods):
     assert refusal(periods, "today", object()) == (
-        "plugin almanac: the period 'today' lacks window; see Period in core.api"
+        "plugin almanac: the period 'today' lacks intervals, window, previous; "
+        "see Period in core.api"
     )
 
 
@@ -87,7 +99,7 @@ def test_a_class_in_place_of_its_instance_is_refused(periods):
 
 
 def test_a_part_that_fails_before_it_is_opened_is_there_all_the_same(periods):
-    class Sleeping:
+    class Sleeping(Today):
         @property
         def window(self) -> Any:
             raise AttributeError("not open yet")
@@ -99,7 +111,9 @@ def test_a_part_that_fails_before_it_is_opened_is_there_all_the_same(periods):
 def test_a_part_may_belong_to_the_instance_alone(periods):
     class Assembled:
         def __init__(self) -> None:
+            self.intervals = Today.intervals
             self.window = Today().window
+            self.previous = Today().previous
 
     periods.add("assembled", Assembled(), "almanac")
     assert periods.names() == ("assembled",)

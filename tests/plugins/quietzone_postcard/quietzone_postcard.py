@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
-from core.api import Drawing, Layout, PluginSettings, Symbol, Window, hookimpl
+from core.api import Drawing, Interval, Layout, PluginSettings, Symbol, Window, hookimpl
 
 
 class PostcardSettings(PluginSettings, frozen=True, kw_only=True):
@@ -59,9 +59,21 @@ class HalfBlocks:
 class Fortnight:
     """Today and the thirteen days before it."""
 
-    def window(self, now: datetime, timezone: ZoneInfo) -> Window:
-        today = now.astimezone(timezone).date()
-        return Window(today - timedelta(days=13), today + timedelta(days=1), timezone)
+    intervals = (Interval.DAY, Interval.WEEK)
+
+    def window(
+        self,
+        now: datetime,
+        timezone: ZoneInfo,
+        first: datetime | None,
+        interval: Interval | None = None,
+    ) -> Window:
+        tomorrow = now.astimezone(timezone).date() + timedelta(days=1)
+        begin = tomorrow - timedelta(days=14)
+        return Window.days(begin, tomorrow, timezone, interval or self.intervals[0])
+
+    def previous(self, window: Window) -> Window:
+        return window.previous()
 
 
 class Forgetful:
