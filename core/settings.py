@@ -99,6 +99,7 @@ class ScansSettings(Struct, frozen=True):
     max_journal_bytes: Annotated[int, Meta(ge=1_048_576)] = 1_073_741_824
     drain_interval: Annotated[float, Meta(ge=0.01, le=60)] = 0.2
     drain_batch: Annotated[int, Meta(ge=1, le=100_000)] = 5000
+    max_points: Annotated[int, Meta(ge=400, le=10_000)] = 1000
     keep_events_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -14,9 +15,9 @@ from core.domain.codes import BusinessCode, Code, CodePage, Tag
 from core.domain.images import QUIET_ZONE, ErrorCorrection, ImageOptions, Margin, StyleChoice
 from core.domain.logos import LogoInfo, LogoType
 from core.domain.looks import FinderShape, ModuleShape, Style
-from core.domain.scans import Bots
 from core.domain.sheets import SheetOptions
 from core.services.codes import CodeService
+from core.services.statistics import Selection
 
 
 class OrganizationView(Struct, frozen=True):
@@ -261,12 +262,16 @@ class LogoList(Struct, frozen=True):
     items: Sequence[LogoView]
 
 
-class TimelineQuery(Struct, frozen=True):
+class Comparison(enum.StrEnum):
+    """With what a timeline is compared."""
+
+    PREVIOUS = "previous"
+
+
+class TimelineQuery(Selection, frozen=True):
     """Which timeline is wanted."""
 
-    period: Annotated[str, Meta(min_length=1, max_length=40)] = "7d"
-    timezone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
-    bots: Bots = Bots.EXCLUDE
+    compare: Comparison | None = None
 
 
 class ScansQuery(Struct, frozen=True):
@@ -277,11 +282,17 @@ class ScansQuery(Struct, frozen=True):
 
 
 class ScanView(Struct, frozen=True):
-    """One scan, without anything that could tell who it was."""
+    """One scan, without anything that could tell who it was; what is not known of it is empty."""
 
     at: datetime
     bot: bool
     unique: bool
+    country: str
+    device: str
+    os: str
+    browser: str
+    language: str
+    referrer: str
 
 
 class ScanList(Struct, frozen=True):
@@ -289,18 +300,6 @@ class ScanList(Struct, frozen=True):
 
     items: Sequence[ScanView]
     next: str | None
-
-
-class StatsView(Struct, frozen=True):
-    """What has been counted so far; `code` is null for all of an organisation's codes."""
-
-    code: UUID | None
-    scans: int
-    unique: int
-    bots: int
-    first_scan_at: datetime | None
-    last_scan_at: datetime | None
-    updated_at: datetime
 
 
 class Health(Struct, frozen=True):

@@ -100,7 +100,7 @@ class Services:
         self.drainer = Drainer(
             settings.journal, self.scan_store, self.enrichment, settings.scans, clock, token_bytes
         )
-        self.statistics = Statistics(self.scan_store, components.periods, clock)
+        self.statistics = Statistics(self.scan_store, components.periods, settings.scans, clock)
         self.supervisor = Supervisor(settings.journal)
         self._opened: list[Storage | ScanStore | Cache] = []
 

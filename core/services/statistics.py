@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from functools import cache
 from itertools import pairwise
 from uuid import UUID
@@ -11,10 +12,41 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from msgspec import Struct
 
-from core.domain.periods import Interval
-from core.domain.scans import Bots, RecordedScan, Totals, quarter_of, slot_of
+from core.domain.periods import Interval, Window, between
+from core.domain.scans import (
+    SLOT,
+    Bots,
+    Dimension,
+    RecordedScan,
+    SlotSize,
+    Span,
+    quarter_of,
+    slot_of,
+)
 from core.errors import InvalidFields
 from core.ports import Period, ScanStore
+from core.settings import ScansSettings
+
+_RECENT = {"today": 1, "7d": 7, "30d": 30}
+_QUARTER = SLOT // timedelta(seconds=1)
+_USUAL_PERIOD = "7d"
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+class Selection(Struct, frozen=True):
+    """Which window is asked for, and which scans of it.
+
+    `period` names a window; `start` and `end` give one of one's own, as dates (2026-03-29: the
+    beginning of that day in `timezone`) or as points in time with an offset. Without any of them
+    the period is `7d`.
+    """
+
+    period: str | None = None
+    start: str | None = None
+    end: str | None = None
+    interval: Interval | None = None
+    timezone: str = "UTC"
+    bots: Bots = Bots.EXCLUDE
 
 
 class Point(Struct, frozen=True):
@@ -25,14 +57,29 @@ class Point(Struct, frozen=True):
     unique: int
 
 
+class Previous(Struct, frozen=True):
+    """The window that a timeline is compared with: the one before it, of the same kind.
+
+    `change` is the growth of `total`, 0.5 for half as much again; null where there was nothing.
+    """
+
+    start: datetime
+    end: datetime
+    total: int
+    unique: int
+    change: float | None
+    points: tuple[Point, ...]
+
+
 class Timeline(Struct, frozen=True):
     """Counts over a half-open window [start, end), a point for every bucket, zeros included.
 
-    `code` is None where all codes of an organisation are meant.
+    `code` is None where all codes of an organisation are meant, `period` where the window has no
+    name, and `previous` where no comparison was asked for, or the window has nothing before it.
     """
 
     code: UUID | None
-    period: str
+    period: str | None
     interval: Interval
     timezone: str
     start: datetime
@@ -40,6 +87,55 @@ class Timeline(Struct, frozen=True):
     total: int
     unique: int
     points: tuple[Point, ...]
+    previous: Previous | None
+    updated_at: datetime
+
+
+class Recent(Struct, frozen=True):
+    """The scans of so many days, today included, and their growth over as many days before."""
+
+    scans: int
+    unique: int
+    change: float | None
+
+
+class Share(Struct, frozen=True):
+    """The scans of one value of a dimension; "" is what is not known."""
+
+    value: str
+    scans: int
+    unique: int
+
+
+class Breakdown(Struct, frozen=True):
+    """The scans of a window by what is known of them; each part adds up to `total`.
+
+    `weekdays` has seven rows from Monday on, each with 24 hours, by the clocks of `timezone`.
+    """
+
+    start: datetime
+    end: datetime
+    timezone: str
+    total: int
+    unique: int
+    by: dict[Dimension, tuple[Share, ...]]
+    weekdays: tuple[tuple[int, ...], ...]
+
+
+class Stats(Struct, frozen=True):
+    """What has been counted so far, lately, and in one window.
+
+    All-time numbers leave bots out, apart from `bots`; the others are of what was asked for.
+    """
+
+    code: UUID | None
+    scans: int
+    unique: int
+    bots: int
+    first_scan_at: datetime | None
+    last_scan_at: datetime | None
+    recent: dict[str, Recent]
+    window: Breakdown
     updated_at: datetime
 
 
@@ -50,56 +146,111 @@ class Statistics:
         self,
         store: ScanStore,
         periods: Mapping[str, Period],
+        settings: ScansSettings,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._periods = periods
+        self._settings = settings
         self._clock = clock
 
     def timeline(
         self,
         organization_id: UUID,
         code_id: UUID | None,
-        period: str,
-        timezone: str,
-        bots: Bots,
-        interval: Interval | None = None,
+        selection: Selection,
+        *,
+        compare: bool = False,
     ) -> Timeline:
-        """The timeline of one code or of all, in the buckets of the period unless told otherwise.
+        """The timeline of one code or of all, in the buckets of the window unless told otherwise.
 
-        Raises InvalidFields for an unknown name, and for an interval that the period has not.
+        Raises InvalidFields for an unknown name, for an interval that the window has not, and for
+        more points than the settings allow.
         """
-        found = self._periods.get(period)
-        if found is None:
-            raise InvalidFields.of(
-                "period", f"{period!r} is unknown; enabled are: {', '.join(self._periods)}"
+        now = self._clock()
+        window, before = self._windows(organization_id, code_id, selection, now)
+        points = self._points(organization_id, code_id, window, selection.bots)
+        total = sum(point.scans for point in points)
+        previous = None
+        if compare and before is not None:
+            earlier = self._points(organization_id, code_id, before, selection.bots)
+            scans = sum(point.scans for point in earlier)
+            previous = Previous(
+                start=before.start_at,
+                end=before.end_at,
+                total=scans,
+                unique=sum(point.unique for point in earlier),
+                change=_growth(total, scans),
+                points=earlier,
             )
-        if interval is not None and interval not in found.intervals:
+        named = selection.start is None and selection.end is None
+        return Timeline(
+            code=code_id,
+            period=selection.period or (_USUAL_PERIOD if named else None),
+            interval=window.interval,
+            timezone=selection.timezone,
+            start=window.start_at,
+            end=window.end_at,
+            total=total,
+            unique=sum(point.unique for point in points),
+            points=points,
+            previous=previous,
+            updated_at=now,
+        )
+
+    def _windows(
+        self,
+        organization_id: UUID,
+        code_id: UUID | None,
+        selection: Selection,
+        now: datetime,
+    ) -> tuple[Window, Window | None]:
+        """The window, and the one that it is compared with."""
+        zone, most = self._zone(selection.timezone), self._settings.max_points
+        if selection.start is not None or selection.end is not None:
+            if selection.period is not None:
+                reason = "start and end give a window already; leave one of them out"
+                raise InvalidFields.of("period", reason)
+            window = between(
+                _moment("start", selection.start),
+                _moment("end", selection.end),
+                zone,
+                selection.interval,
+                most,
+            )
+            return window, window.previous()
+        name = _USUAL_PERIOD if selection.period is None else selection.period
+        interval = selection.interval
+        period = self._periods.get(name)
+        if period is None:
+            raise InvalidFields.of(
+                "period", f"{name!r} is unknown; enabled are: {', '.join(self._periods)}"
+            )
+        if interval is not None and interval not in period.intervals:
             raise InvalidFields.of(
                 "interval",
-                f"{period!r} has no points of {interval.value!r}; "
-                f"write one of: {', '.join(found.intervals)}",
+                f"{name!r} has no points of {interval.value!r}; "
+                f"write one of: {', '.join(period.intervals)}",
             )
-        zone = self._zone(timezone)
         first = self._store.totals(organization_id, code_id).first_scan_at
-        now = self._clock()
-        window = found.window(now, zone, first, interval)
+        window = period.window(now, zone, first, interval)
+        if window.exceeds(most):
+            raise InvalidFields.of(
+                "interval",
+                f"{window.interval.value!r} gives more than {most} points (setting "
+                f"scans.max_points); write a longer one of: {', '.join(period.intervals)}",
+            )
+        return window, period.previous(window)
+
+    def _points(
+        self, organization_id: UUID, code_id: UUID | None, window: Window, bots: Bots
+    ) -> tuple[Point, ...]:
         starts = window.starts()
         edges = [quarter_of(moment) for moment in (*starts, window.end_at)]
         spans = list(pairwise(map(slot_of, edges)))
         counts = self._store.counts(organization_id, code_id, spans)
-        scans, unique = zip(*(count.of(bots) for count in counts), strict=True)
-        return Timeline(
-            code=code_id,
-            period=period,
-            interval=window.interval,
-            timezone=timezone,
-            start=window.start_at,
-            end=window.end_at,
-            total=sum(scans),
-            unique=sum(unique),
-            points=tuple(map(Point, starts, scans, unique)),
-            updated_at=now,
+        return tuple(
+            Point(start, *count.of(bots)) for start, count in zip(starts, counts, strict=True)
         )
 
     def latest(
@@ -108,9 +259,83 @@ class Statistics:
         """The newest scans of a code, or those that precede a certain one."""
         return self._store.latest(code_id, before, limit)
 
-    def totals(self, organization_id: UUID, code_id: UUID | None) -> Totals:
-        """Everything counted so far."""
-        return self._store.totals(organization_id, code_id)
+    def stats(self, organization_id: UUID, code_id: UUID | None, selection: Selection) -> Stats:
+        """The numbers of one code or of all; raises InvalidFields as `timeline` does."""
+        now = self._clock()
+        window, _ = self._windows(organization_id, code_id, selection, now)
+        totals = self._store.totals(organization_id, code_id)
+        return Stats(
+            code=code_id,
+            scans=totals.scans,
+            unique=totals.unique,
+            bots=totals.bots,
+            first_scan_at=totals.first_scan_at,
+            last_scan_at=totals.last_scan_at,
+            recent=self._recent(organization_id, code_id, window.timezone, selection.bots, now),
+            window=self._breakdown(organization_id, code_id, window, selection),
+            updated_at=now,
+        )
+
+    def _recent(
+        self,
+        organization_id: UUID,
+        code_id: UUID | None,
+        zone: ZoneInfo,
+        bots: Bots,
+        now: datetime,
+    ) -> dict[str, Recent]:
+        tomorrow = now.astimezone(zone).date() + timedelta(days=1)
+        spans = []
+        for days in _RECENT.values():
+            window = Window.days(tomorrow - timedelta(days=days), tomorrow, zone)
+            spans += [_span(window), _span(window.previous())]
+        counts = [count.of(bots) for count in self._store.counts(organization_id, code_id, spans)]
+        return {
+            name: Recent(scans, unique, _growth(scans, before))
+            for name, (scans, unique), (before, _) in zip(
+                _RECENT, counts[::2], counts[1::2], strict=True
+            )
+        }
+
+    def _breakdown(
+        self,
+        organization_id: UUID,
+        code_id: UUID | None,
+        window: Window,
+        selection: Selection,
+    ) -> Breakdown:
+        span, bots = _span(window), selection.bots
+        (count,) = self._store.counts(organization_id, code_id, [span])
+        total, unique = count.of(bots)
+        by: dict[Dimension, tuple[Share, ...]] = {}
+        for dimension in Dimension:
+            found = self._store.breakdown(organization_id, code_id, span, dimension)
+            shares = [Share(value, *counted.of(bots)) for value, counted in found.items()]
+            by[dimension] = tuple(
+                sorted((s for s in shares if s.scans), key=lambda s: (-s.scans, s.value))
+            )
+        return Breakdown(
+            start=window.start_at,
+            end=window.end_at,
+            timezone=selection.timezone,
+            total=total,
+            unique=unique,
+            by=by,
+            weekdays=self._weekdays(organization_id, code_id, window, bots),
+        )
+
+    def _weekdays(
+        self, organization_id: UUID, code_id: UUID | None, window: Window, bots: Bots
+    ) -> tuple[tuple[int, ...], ...]:
+        span, offsets = _span(window), _Offsets(window.timezone)
+        whole = offsets.are_whole_hours(span)
+        size = SlotSize.HOUR if whole else SlotSize.QUARTER
+        grid = [[0] * 24 for _ in range(7)]
+        for slot, count in self._store.slots(organization_id, code_id, span, size):
+            hours = (slot * _QUARTER + offsets.at(slot)) // 3600
+            # The first of January 1970 was a Thursday.
+            grid[(hours // 24 + 3) % 7][hours % 24] += count.of(bots)[0]
+        return tuple(map(tuple, grid))
 
     def _zone(self, name: str) -> ZoneInfo:
         if name not in _zones():
@@ -118,6 +343,59 @@ class Statistics:
                 "timezone", f"{name!r} is not an IANA time zone; write it as Europe/Berlin or UTC"
             )
         return ZoneInfo(name)
+
+
+class _Offsets:
+    """The offsets of a zone from UTC in seconds, found once for each day."""
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self._zone = zone
+        self._of_day: dict[int, int | None] = {}
+
+    def at(self, slot: int) -> int:
+        """The offset in a quarter hour."""
+        day = slot // SlotSize.DAY
+        if day not in self._of_day:
+            first, last = (self._ask(day * SlotSize.DAY + n) for n in (0, SlotSize.DAY - 1))
+            self._of_day[day] = first if first == last else None
+        known = self._of_day[day]
+        # On days on which the clocks change, each quarter hour is asked for.
+        return self._ask(slot) if known is None else known
+
+    def are_whole_hours(self, span: Span) -> bool:
+        """Whether every quarter hour of the span is in the same hour as there in UTC."""
+        ends = any(slot % SlotSize.HOUR for slot in span)
+        days = range(span[0], span[1], SlotSize.DAY)
+        return not ends and all(self.at(slot) % 3600 == 0 for slot in (*days, span[1] - 1))
+
+    def _ask(self, slot: int) -> int:
+        moment = datetime.fromtimestamp(slot * _QUARTER, self._zone)
+        offset = moment.utcoffset()
+        return 0 if offset is None else int(offset.total_seconds())
+
+
+def _span(window: Window) -> Span:
+    return slot_of(quarter_of(window.start_at)), slot_of(quarter_of(window.end_at))
+
+
+def _growth(scans: int, before: int) -> float | None:
+    return round((scans - before) / before, 4) if before else None
+
+
+def _moment(field: str, text: str | None) -> date:
+    """A date, or a point in time with an offset (RFC 3339)."""
+    way_out = "write a date such as 2026-03-29, or a time such as 2026-03-29T14:00:00+02:00"
+    if text is None:
+        raise InvalidFields.of(field, f"is required beside the other end; {way_out}")
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidFields.of(field, f"{text!r} is neither a date nor a time; {way_out}")
+    return moment
 
 
 @cache

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -10,8 +14,8 @@ from core.app import Application
 from core.domain.accounts import Role
 from core.domain.codes import CodeDraft
 from core.domain.periods import Interval
-from core.domain.scans import Bots, Scan
-from core.errors import InvalidFields
+from core.domain.scans import Scan
+from core.services.statistics import Selection
 from tests.http.conftest import Api, Clock, Tenant
 
 
@@ -44,6 +48,7 @@ def test_a_timeline_has_every_bucket_zeros_included(
         "end": "2026-05-07T00:00:00Z",
         "total": 3,
         "unique": 3,
+        "previous": None,
         "updated_at": "2026-05-06T12:00:00Z",
     }
     assert [point["scans"] for point in answer["points"]] == [1, 0, 0, 0, 0, 0, 2]
@@ -88,21 +93,25 @@ def test_days_of_23_and_25_hours_are_whole_days(
 
 
 def test_a_timeline_comes_in_any_interval_of_its_period(
-    app: Application, acme: Tenant, clock: Clock
+    app: Application, analyst: Api, acme: Tenant, clock: Clock
 ) -> None:
     record(app, acme, "2026-03-28T23:30:00Z", "2026-03-29T00:59:59Z", "2026-03-29T01:00:00Z")
-    ask = app.services.statistics.timeline
     clock.now = datetime(2026, 3, 29, 12, tzinfo=UTC)
-    answer = ask(acme.id, None, "today", "Europe/Berlin", Bots.EXCLUDE)
-    assert (answer.interval, len(answer.points), answer.total) == ("hour", 23, 3)
-    assert [point.scans for point in answer.points[:3]] == [1, 1, 1]
-    answer = ask(acme.id, acme.code.id, "today", "Europe/Berlin", Bots.EXCLUDE, Interval.DAY)
-    assert [point.scans for point in answer.points] == [3]
+
+    def ask(**asked: str) -> Any:
+        return analyst.get(f"{acme.code_url}/timeline", params=asked).json
+
+    berlin = {"period": "today", "timezone": "Europe/Berlin"}
+    answer = ask(**berlin)
+    assert (answer["interval"], len(answer["points"]), answer["total"]) == ("hour", 23, 3)
+    assert [point["scans"] for point in answer["points"][:3]] == [1, 1, 1]
+    assert [point["scans"] for point in ask(**berlin, interval="day")["points"]] == [3]
     # The first scan was on Saturday evening there, and on Sunday in Berlin.
-    answer = ask(acme.id, None, "all", "UTC", Bots.EXCLUDE, Interval.DAY)
-    assert [point.scans for point in answer.points] == [1, 2]
-    with pytest.raises(InvalidFields, match=r"'today' has no points of 'week'; .*: hour, day$"):
-        ask(acme.id, None, "today", "UTC", Bots.EXCLUDE, Interval.WEEK)
+    assert [p["scans"] for p in ask(period="all", interval="day")["points"]] == [1, 2]
+    refused = ask(period="today", interval="week")["errors"]
+    assert refused == [
+        {"field": "interval", "message": "'today' has no points of 'week'; write one of: hour, day"}
+    ]
 
 
 def test_within_a_quarter_hour_counts_belong_to_the_day_that_begins_in_it(
@@ -113,7 +122,9 @@ def test_within_a_quarter_hour_counts_belong_to_the_day_that_begins_in_it(
            "1971-05-07T00:31:00Z")  # fmt: skip
     clock.now = datetime(1971, 5, 6, 12, tzinfo=UTC)
     answer = app.services.statistics.timeline(
-        acme.id, None, "today", "Africa/Monrovia", Bots.EXCLUDE, Interval.DAY
+        acme.id,
+        None,
+        Selection(period="today", timezone="Africa/Monrovia", interval=Interval.DAY),
     )
     assert [point.scans for point in answer.points] == [3]
 
@@ -195,7 +206,8 @@ def test_scans_come_newest_first_page_by_page(app: Application, analyst: Api, ac
     assert page["next"] is None
     assert [scan["at"][14:19] for scan in seen] == ["00:00", "00:02", "00:02", "00:02", "00:01",
                                                     "00:00"]  # fmt: skip
-    assert seen[0] == {"at": "2026-05-06T09:00:00Z", "bot": True, "unique": False}
+    unknown = dict.fromkeys(("country", "device", "os", "browser", "language", "referrer"), "")
+    assert seen[0] == {"at": "2026-05-06T09:00:00Z", "bot": True, "unique": False, **unknown}
     assert sum(scan["unique"] for scan in seen) == 5
 
 
@@ -208,3 +220,105 @@ def test_a_bad_cursor_is_refused(analyst: Api, acme: Tenant, query: str) -> None
     answer = analyst.get(f"{acme.code_url}/scans", query_string=query)
     assert answer.status_code == 422
     assert answer.json["errors"][0]["field"] == query.partition("=")[0]
+
+
+def test_a_span_of_ones_own_is_answered(app: Application, analyst: Api, acme: Tenant) -> None:
+    record(app, acme, "2026-02-28T23:00:00Z", "2026-03-01T22:59:59Z", "2026-03-01T23:00:00Z")
+    query = {"start": "2026-03-01", "end": "2026-03-02", "timezone": "Europe/Berlin"}
+    answer = analyst.get(f"{acme.code_url}/timeline", params=query).json
+    assert (answer["period"], answer["interval"], answer["total"]) == (None, "hour", 2)
+    assert len(answer["points"]) == 24
+    exact = {"start": "2026-03-01T22:45:00Z", "end": "2026-03-01T23:15:00Z", "interval": "hour"}
+    assert analyst.get(f"{acme.code_url}/timeline", params=exact).json["total"] == 2
+
+
+def test_a_timeline_is_compared_with_the_one_before(
+    app: Application, analyst: Api, acme: Tenant
+) -> None:
+    record(app, acme, "2026-05-06T08:00:00Z", "2026-05-05T08:00:00Z", "2026-05-04T08:00:00Z",
+           "2026-04-23T08:00:00Z", "2026-04-29T08:00:00Z")  # fmt: skip
+    query = {"compare": "previous"}
+    answer = analyst.get(f"{acme.code_url}/timeline", params=query).json
+    before = answer["previous"]
+    assert (answer["total"], before["total"], before["change"]) == (3, 2, 0.5)
+    assert [point["scans"] for point in before["points"]] == [1, 0, 0, 0, 0, 0, 1]
+    assert before["end"] == answer["start"]
+    everything = {**query, "period": "all"}
+    assert analyst.get(f"{acme.code_url}/timeline", params=everything).json["previous"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"start": "2026-03-01"}, "end"),
+        ({"end": "2026-03-01"}, "start"),
+        ({"start": "2026-03-02", "end": "2026-03-01"}, "end"),
+        ({"start": "yesterday", "end": "2026-03-01"}, "start"),
+        ({"start": "2026-03-01T10:00:00", "end": "2026-03-02"}, "start"),
+        ({"start": "2026-03-01T10:01:00Z", "end": "2026-03-02"}, "start"),
+        ({"start": "1970-01-01", "end": "2070-01-01"}, "end"),
+        ({"start": "0001-01-01", "end": "9999-12-31"}, "start"),
+        ({"start": "2025-01-01", "end": "2026-01-01", "interval": "hour"}, "interval"),
+        ({"start": "2026-03-01", "end": "2026-03-02", "period": "7d"}, "period"),
+        ({"period": "1y", "interval": "hour"}, "interval"),
+        ({"interval": "minute"}, "interval"),
+        ({"compare": "next"}, "compare"),
+    ],
+)
+@pytest.mark.parametrize("resource", ["timeline", "stats"])
+def test_a_window_that_cannot_be_is_refused(
+    analyst: Api, acme: Tenant, query: dict[str, str], field: str, resource: str
+) -> None:
+    answer = analyst.get(f"{acme.code_url}/{resource}", params=query)
+    assert answer.status_code == 422
+    assert field in [error["field"] for error in answer.json["errors"]]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("bots", ["exclude", "include", "only"])
+def test_the_parts_of_the_stats_add_up(
+    app: Application, analyst: Api, acme: Tenant, zone: str, bots: str
+) -> None:
+    chance = random.Random(3)
+    scans = [
+        Scan(
+            acme.code.id,
+            acme.id,
+            datetime(2026, 4, 1, tzinfo=UTC) + timedelta(minutes=chance.randrange(36 * 24 * 60)),
+            chance.randbytes(2),
+            chance.random() < 0.2,
+            chance.choice(["DE", "FR", ""]),
+            chance.choice(["mobile", "desktop"]),
+            os=chance.choice(["iOS", "Android", ""]),
+        )
+        for _ in range(800)
+    ]
+    app.services.scan_store.append(scans)
+    query = {"period": "30d", "timezone": zone, "bots": bots}
+    timeline = analyst.get(f"{acme.code_url}/timeline", params=query).json
+    for url in (acme.code_url, acme.url):
+        window = analyst.get(f"{url}/stats", params=query).json["window"]
+        assert (window["start"], window["end"]) == (timeline["start"], timeline["end"])
+        assert (window["total"], window["unique"]) == (timeline["total"], timeline["unique"])
+        start, end = map(datetime.fromisoformat, (window["start"], window["end"]))
+        wanted = {"exclude": (False,), "include": (False, True), "only": (True,)}[bots]
+        inside = [s for s in scans if start <= s.at < end and s.bot in wanted]
+        assert window["total"] == len(inside) > 50
+        for name in ("country", "device", "os", "browser", "language", "referrer"):
+            parts = {share["value"]: share["scans"] for share in window["by"][name]}
+            assert parts == Counter(getattr(s, name) for s in inside)
+            assert sum(share["unique"] for share in window["by"][name]) == window["unique"]
+        local = [s.at.astimezone(ZoneInfo(zone)) for s in inside]
+        grid = Counter((moment.weekday(), moment.hour) for moment in local)
+        assert window["weekdays"] == [[grid[day, hour] for hour in range(24)] for day in range(7)]
+
+
+def test_the_stats_tell_what_happened_lately(app: Application, analyst: Api, acme: Tenant) -> None:
+    record(app, acme, "2026-05-06T01:00:00Z", "2026-05-05T01:00:00Z", "2026-04-29T01:00:00Z",
+           "2026-04-07T01:00:00Z", "2026-04-06T01:00:00Z")  # fmt: skip
+    recent = analyst.get(f"{acme.code_url}/stats").json["recent"]
+    assert {name: (r["scans"], r["change"]) for name, r in recent.items()} == {
+        "today": (1, 0.0),
+        "7d": (2, 1.0),
+        "30d": (4, 3.0),
+    }

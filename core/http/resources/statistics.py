@@ -15,10 +15,12 @@ from core.domain.scans import RecordedScan
 from core.errors import InvalidFields
 from core.http.request import Request
 from core.http.resources.base import Queries, Resource, put_json
-from core.http.schemas import ScanList, ScansQuery, ScanView, StatsView, TimelineQuery
+from core.http.schemas import ScanList, ScansQuery, ScanView, TimelineQuery
+from core.services.statistics import Selection
 from core.services.statistics import Timeline as TimelineDocument
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SHOWN = ScanView.__struct_fields__
 _CURSOR = re.compile(r"([0-9]{1,17})-([0-9]{1,18})")
 
 
@@ -31,7 +33,7 @@ class _Timeline(Resource):
         """Send the timeline in the form that the client prefers."""
         query: TimelineQuery = req.context.query
         timeline = self.services.statistics.timeline(
-            org_id, qr_id, query.period, query.timezone, query.bots
+            org_id, qr_id, query, compare=query.compare is not None
         )
         resp.append_header("Vary", "Accept")
         if req.client_prefers(("application/json", "text/csv")) == "text/csv":
@@ -71,27 +73,17 @@ class Scans(Resource):
         scans = self.services.statistics.latest(qr_id, before, query.per_page + 1)
         page = scans[: query.per_page]
         last = _cursor(page[-1]) if len(scans) > len(page) else None
-        put_json(resp, ScanList([ScanView(s.at, s.bot, s.unique) for s in page], last))
+        put_json(resp, ScanList([ScanView(*(getattr(s, n) for n in _SHOWN)) for s in page], last))
 
 
 class _Stats(Resource):
-    """Answers with totals; of what, the subclasses know."""
+    """Answers with numbers; of what, the subclasses know."""
 
-    def answer(self, resp: falcon.Response, org_id: UUID, qr_id: UUID | None) -> None:
-        """Send the totals."""
-        totals = self.services.statistics.totals(org_id, qr_id)
-        put_json(
-            resp,
-            StatsView(
-                code=qr_id,
-                scans=totals.scans,
-                unique=totals.unique,
-                bots=totals.bots,
-                first_scan_at=totals.first_scan_at,
-                last_scan_at=totals.last_scan_at,
-                updated_at=self.services.clock(),
-            ),
-        )
+    queries: ClassVar[Queries] = {"GET": Selection}
+
+    def answer(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID | None) -> None:
+        """Send the numbers."""
+        put_json(resp, self.services.statistics.stats(org_id, qr_id, req.context.query))
 
 
 class Stats(_Stats):
@@ -100,7 +92,7 @@ class Stats(_Stats):
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """Send the totals of one code."""
         self.services.codes.get(org_id, qr_id)
-        self.answer(resp, org_id, qr_id)
+        self.answer(req, resp, org_id, qr_id)
 
 
 class OrganizationStats(_Stats):
@@ -108,7 +100,7 @@ class OrganizationStats(_Stats):
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Send the totals of all codes together."""
-        self.answer(resp, org_id, None)
+        self.answer(req, resp, org_id, None)
 
 
 def _cursor(scan: RecordedScan) -> str:
