@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -13,9 +15,14 @@ import pytest
 from msgspec.structs import replace
 
 from core.api import (
+    OTHER,
     SLOT,
     Bots,
     Code,
+    Conflict,
+    Count,
+    Dimension,
+    Drained,
     Organization,
     Scan,
     ScanStore,
@@ -388,3 +395,130 @@ def test_the_latest_come_first_and_pages_join_without_gap_or_repetition(
     assert len({one.id for one in seen}) == 10
     assert [one.bot for one in seen] == [True] + [False] * 9
     assert scans.latest(code.id, (seen[-1].at, seen[-1].id), 4) == []
+
+
+def test_a_part_of_the_journal_is_stored_once(scans: ScanStore, code: Code) -> None:
+    first = Drained("node/file", 8, 500, {NOON.date(): 2}, {NOON.date(): 1})
+    assert scans.position("node/file") is None
+    scans.append([scan(code)], first)
+    for again in (first, replace(first, start=0), replace(first, start=501, end=600)):
+        with pytest.raises(Conflict):
+            scans.append([scan(code)], again)
+    scans.append([scan(code)], Drained("node/file", 500, 700, {NOON.date(): 3}))
+
+    assert scans.position("node/file") == 700
+    assert totals(scans, code).scans == 2
+    assert scans.tallies(NOON.date()) == {NOON.date(): (5, 1)}
+    assert scans.tallies(NOON.date() + DAY) == {}
+
+
+def test_positions_are_forgotten_by_name(scans: ScanStore) -> None:
+    for source in ("node/a", "node/b", "other/a"):
+        scans.append([], Drained(source, 8, 9))
+    assert sorted(scans.sources("node/")) == ["node/a", "node/b"]
+
+    scans.forget(["node/a", "nobody/x"])
+
+    assert scans.position("node/a") is None
+    assert scans.sources("node/") == ["node/b"]
+    assert scans.position("other/a") == 9
+
+
+def test_of_drainers_that_store_the_same_part_at_once_one_does(
+    backend: Backend, code: Code
+) -> None:
+    def drain() -> bool:
+        try:
+            backend.scans.append([scan(code)], Drained("node/file", 8, 100))
+        except Conflict:
+            return False
+        return True
+
+    assert sorted(at_the_same_time(*[drain] * 6)) == [False] * 5 + [True]
+    assert totals(backend.scans, code).scans == 1
+
+
+def test_the_scans_of_a_deleted_code_leave_its_organization(backend: Backend, code: Code) -> None:
+    gone = add_code(backend, code.organization_id)
+    seen = [replace(scan(one, visitor=b"a"), country=c) for one, c in ((gone, "DE"), (code, "FR"))]
+    backend.scans.append([*seen, scan(gone, bot=True)])
+    backend.storage.codes.delete(gone.organization_id, gone.id)
+
+    day = slot_of(NOON) // 96 * 96
+    span = (day, day + 96)
+    assert backend.scans.counts(code.organization_id, None, [span]) == [Count(1, 1, 0)]
+    countries = backend.scans.breakdown(code.organization_id, None, span, Dimension.COUNTRY)
+    assert countries == {"FR": Count(1, 1, 0)}
+
+
+def test_any_spans_are_counted_exactly(backend: Backend, code: Code) -> None:
+    chance = random.Random(11)
+    other = add_code(backend, code.organization_id)
+    scanned = [
+        replace(
+            scan(
+                chance.choice((code, other)),
+                NOON + timedelta(minutes=chance.randrange(-4 * 24 * 60, 4 * 24 * 60)),
+                chance.randbytes(1),
+                bot=chance.random() < 0.2,
+            ),
+            browser=chance.choice(("Safari", "Chrome", "")),
+        )
+        for _ in range(600)
+    ]
+    for start in range(0, 600, 150):
+        backend.scans.append(scanned[start : start + 150])
+    middle = slot_of(NOON)
+    spans = [
+        tuple(sorted(middle + chance.randrange(-400, 400) for _ in range(2))) for _ in range(60)
+    ]
+
+    for code_id in (code.id, None):
+        found = backend.scans.counts(code.organization_id, code_id, spans)
+        for (first, past), count in zip(spans, found, strict=True):
+            inside = [
+                one
+                for one in scanned
+                if code_id in (None, one.code_id) and first <= slot_of(one.at) < past
+            ]
+            people = [one for one in inside if not one.bot]
+            assert (count.scans, count.bots) == (len(people), len(inside) - len(people))
+            parts = backend.scans.breakdown(
+                code.organization_id, code_id, (first, past), Dimension.BROWSER
+            )
+            assert {value: part.scans for value, part in parts.items() if part.scans} == Counter(
+                one.browser for one in people
+            )
+            assert sum(part.unique for part in parts.values()) == count.unique
+
+
+def test_rare_values_are_told_together(scans: ScanStore, code: Code) -> None:
+    day = slot_of(NOON) // 96 * 96
+    for start in (0, 150):
+        batch = [replace(scan(code), referrer=f"{n}.example") for n in range(start, start + 150)]
+        scans.append(batch)
+
+    found = scans.breakdown(code.organization_id, code.id, (day, day + 96), Dimension.REFERRER)
+
+    assert len(found) == 201
+    assert found[OTHER].scans == 100
+    assert sum(count.scans for count in found.values()) == 300
+
+
+def test_what_must_not_stay_is_removed_and_the_numbers_stay(scans: ScanStore, code: Code) -> None:
+    for age in (3, 2, 1, 0):
+        at = NOON - age * DAY
+        scans.salt(at.date(), b"salt")
+        scans.append([scan(code, at, f"{age}-{n}".encode()) for n in range(3)])
+    today = NOON.date()
+
+    assert scans.tidy(today, None, 2) == 2
+    while scans.tidy(today, NOON - DAY, 2):
+        pass
+
+    assert [one.at for one in scans.latest(code.id, None, 20)] == [NOON] * 3 + [NOON - DAY] * 3
+    assert totals(scans, code).scans == 12
+    # Yesterday's visitors are still known, those of the day before are not.
+    scans.append([scan(code, NOON - DAY, b"1-0"), scan(code, NOON - 2 * DAY, b"2-0")])
+    assert totals(scans, code).unique == 13
+    assert scans.salt(today - DAY, b"new") == b"salt"
