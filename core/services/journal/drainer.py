@@ -147,9 +147,13 @@ class Drainer:
         try:
             # Asked before anything is read: what its worker wrote until then is read below.
             finished = _try_lock(file)
-            version = version_of(os.pread(file, len(HEADER), 0))
+            header = os.pread(file, len(HEADER), 0)
+            version = version_of(header)
             if version is None:
-                if finished and os.fstat(file).st_size:
+                if finished and HEADER.startswith(header):
+                    # Cut off before its first record.
+                    path.unlink()
+                elif finished:
                     _log.error("%s is no journal file of this or an older version; it stays", path)
                 return
             source = f"{self._node_id()}/{path.stem}"
