@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -26,6 +26,11 @@ _CODES = (
 )
 _BY_HOUR = (1, 1, 0, 0, 0, 1, 2, 5, 8, 9, 10, 14, 18, 14, 9, 8, 9, 12, 17, 18, 13, 8, 5, 2)
 _BY_WEEKDAY = (0.8, 0.8, 0.9, 1.0, 1.3, 1.5, 1.0)
+_COUNTRIES = {"DE": 60, "AT": 12, "CH": 9, "NL": 6, "FR": 5, "US": 4, "": 4}
+_DEVICES = {"mobile": 88, "tablet": 7, "desktop": 5}
+_SYSTEMS = {"iOS": 52, "Android": 42, "Windows": 4, "macOS": 2}
+_BROWSERS = {"Safari": 50, "Chrome": 36, "Samsung Internet": 7, "Firefox": 4, "Edge": 3}
+_LANGUAGES = {"de": 78, "en": 14, "fr": 4, "nl": 4}
 _BOT_SHARE = 0.06
 _RETURNING = 0.25
 
@@ -85,4 +90,13 @@ def _scan(
         at=midnight + timedelta(hours=hour, seconds=chance.randrange(3600)),
         visitor=visitor,
         bot=bot,
+        country=_one_of(_COUNTRIES, chance),
+        device="" if bot else _one_of(_DEVICES, chance),
+        os="" if bot else _one_of(_SYSTEMS, chance),
+        browser="" if bot else _one_of(_BROWSERS, chance),
+        language="" if bot else _one_of(_LANGUAGES, chance),
     )
+
+
+def _one_of(shares: Mapping[str, int], chance: random.Random) -> str:
+    return chance.choices(list(shares), list(shares.values()))[0]

@@ -180,7 +180,10 @@ def test_the_health_of_a_sound_service(anonymous: Api) -> None:
     assert anonymous.get("/health/live").json["status"] == "ok"
     ready = anonymous.get("/health/ready")
     assert ready.status_code == 200
-    assert ready.json == {"status": "ok", "checks": {"storage": "ok", "migrations": "ok"}}
+    assert ready.json == {
+        "status": "ok",
+        "checks": {"storage": "ok", "migrations": "ok", "scans": "ok"},
+    }
 
 
 def test_a_database_that_is_away_or_behind_is_not_ready(

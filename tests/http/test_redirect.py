@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +287,31 @@ def test_a_country_is_believed_from_trusted_proxies_alone(
         "Safari",
         "mobile",
     )
+
+
+def test_readiness_tells_what_happens_to_scans_and_stays_ready(
+    app: Application, anonymous: Api, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    def scans() -> str:
+        answer = anonymous.get("/health/ready")
+        assert answer.status_code == 200
+        return answer.json["checks"]["scans"]
+
+    assert scans() == "ok"
+    turns = iter([True, False])
+    app.services.drainer.run(threading.Event(), lambda: next(turns))
+    assert scans() == "ok"
+    clock.forward(minutes=1)
+    assert scans() == "the drainer was last seen at 2026-05-06 12:00:00 UTC"
+    monkeypatch.setattr(app.services.scan_store, "append", _away)
+    anonymous.get("/r/acme-menu", headers=BROWSER)
+    turns = iter([True, False])
+    app.services.drainer.run(threading.Event(), lambda: next(turns))
+    assert "bytes wait in the journal: The database is away." in scans()
+    monkeypatch.setattr(app.services.journal, "_append", lambda *_, **__: False)
+    anonymous.get("/r/acme-menu", headers=BROWSER)
+    assert scans() == "1 not recorded: the journal or its disk is full"
+
+
+def _away(*_: object) -> None:
+    raise StorageUnavailable("The database is away.")
