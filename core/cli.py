@@ -318,6 +318,25 @@ def scans_drain(follow: int | None) -> None:
             click.echo(f"drained: {services.drainer.drain()}")
 
 
+@scans.command("rebuild")
+def scans_rebuild() -> None:
+    """Count all scans that are kept anew, while the service runs.
+
+    Days of which scans were removed for their age keep the numbers that they have.
+    """
+    with (
+        _open(create_app()) as services,
+        click.progressbar(length=1, label="scans", file=sys.stderr) as bar,
+    ):
+
+        def progress(done: int, whole: int) -> None:
+            bar.length = whole
+            bar.update(done - bar.pos)
+
+        services.scan_store.rebuild(progress)
+    click.echo("All numbers are the sums of the scans again.")
+
+
 @scans.command("status")
 def scans_status() -> None:
     """Show how far the scans of this machine are stored, and what could not be recorded."""

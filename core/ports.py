@@ -7,7 +7,7 @@ threads or greenlets at a time. Points in time are aware datetimes in UTC, kept 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import Protocol, runtime_checkable
@@ -447,6 +447,13 @@ class ScanStore(Protocol):
         same transaction; raises Conflict, and stores nothing, unless it was `drained.start` before.
         """
 
+    def rebuild(self, progress: Callable[[int, int], None]) -> None:
+        """Count everything anew from the scans that are kept, while others append.
+
+        Days of which scans were removed for their age keep their numbers. `progress` is told how
+        much has been done and how much there is to do.
+        """
+
     def position(self, source: str) -> int | None:
         """How far the journal file was read, or None where nothing of it was stored yet."""
 
@@ -490,10 +497,13 @@ class ScanStore(Protocol):
         must be ends of slots.
         """
 
-    def breakdown(
-        self, organization_id: UUID, code_id: UUID | None, span: Span, dimension: Dimension
-    ) -> Mapping[str, Count]:
-        """What was counted in the span for each value of a dimension; "" where it is not known."""
+    def breakdowns(
+        self, organization_id: UUID, code_id: UUID | None, span: Span
+    ) -> Mapping[Dimension, Mapping[str, Count]]:
+        """What was counted in the span for each value of each dimension; "" is what is not known.
+
+        As with `counts`, the price hardly depends on how long the span is.
+        """
 
     def latest(
         self, code_id: UUID, before: tuple[datetime, int] | None, limit: int

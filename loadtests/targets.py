@@ -33,12 +33,23 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     growth: float | None = None
 
 
+class Analytics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[analytics]`: what numbers may take, and how much longer with a hundred times the scans."""
+
+    timeline_ms: float
+    stats_ms: float
+    growth: float
+    drained_per_second: int
+    seeding_seconds: float
+
+
 class Targets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of `loadtests/targets.toml`."""
 
     load: Load
     targets: dict[str, Target]
     drawing: dict[str, Bound]
+    analytics: Analytics
 
 
 def read() -> Targets:

@@ -308,8 +308,7 @@ class Statistics:
         (count,) = self._store.counts(organization_id, code_id, [span])
         total, unique = count.of(bots)
         by: dict[Dimension, tuple[Share, ...]] = {}
-        for dimension in Dimension:
-            found = self._store.breakdown(organization_id, code_id, span, dimension)
+        for dimension, found in self._store.breakdowns(organization_id, code_id, span).items():
             shares = [Share(value, *counted.of(bots)) for value, counted in found.items()]
             by[dimension] = tuple(
                 sorted((s for s in shares if s.scans), key=lambda s: (-s.scans, s.value))

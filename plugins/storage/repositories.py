@@ -33,7 +33,7 @@ from core.api import (
 )
 from plugins.storage import tables
 from plugins.storage.database import Connection, Connections, batches
-from plugins.storage.rollups import subtract_code
+from plugins.storage.rollups import Rollups
 from plugins.storage.tables import to_moment, to_tags, to_uuid
 
 _BATCH = 500
@@ -542,7 +542,7 @@ class CodeRepository(_Repository):
         with self._connections.transaction() as database:
             # Appending to a code locks it before it counts, so nothing is added after this.
             _lock(database, table.select(table.id).where(own))
-            subtract_code(self._connections, database, organization_id, code_id)
+            Rollups(self._connections).subtract_code(database, organization_id, code_id)
             return _any(database.execute(table.delete().where(own)))
 
     def _order(self, sort: CodeSort) -> Any:

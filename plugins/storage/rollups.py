@@ -6,13 +6,14 @@ of few rows, however many scans there were. An organisation's rows are the sums 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 from core.api import OTHER, Count, Dimension, SlotSize, Span
 from plugins.storage.database import Connection, Connections, batches, placeholders
+from plugins.storage.quarters import Parts, Quarters, merge
 
 TOTAL = 0
 """The number of the dimension of which all scans have the same value, ""."""
@@ -35,8 +36,7 @@ Visitors choose what they send: without a limit, one of them could fill the data
 
 _MAX_REMEMBERED = 10_000
 
-_TOTAL_SIZES = (SlotSize.DAY, SlotSize.HOUR, SlotSize.QUARTER)
-_VALUE_SIZES = (SlotSize.DAY, SlotSize.QUARTER)
+_SIZES = (SlotSize.DAY, SlotSize.HOUR, SlotSize.QUARTER)
 
 KNOWN = attrgetter(*(dimension.value for dimension in NUMBERS))
 """What is known of a scan: its value in each of these dimensions, in their order."""
@@ -59,6 +59,8 @@ _ADD = (
     " bots = {table}.bots + EXCLUDED.bots"
 )
 
+_LOCK_ORGANIZATIONS = "SELECT id FROM organizations WHERE id IN {ids} ORDER BY id FOR NO KEY UPDATE"
+
 _SUBTRACT = (
     "UPDATE organization_rollups SET"
     " scans = organization_rollups.scans - c.scans,"
@@ -76,20 +78,20 @@ _REMOVE_EMPTY = "DELETE FROM organization_rollups WHERE subject_id = ? AND scans
 _COUNTS = (
     "WITH wanted(n, size, first, past) AS (VALUES {rows})"
     " SELECT wanted.n, SUM(r.scans), SUM(r.uniques), SUM(r.bots) FROM wanted"
-    " {join} JOIN {table} AS r ON r.subject_id = {subject} AND r.dimension = 0"
+    " {join} JOIN {table}_rollups AS r ON r.subject_id = {subject} AND r.dimension = 0"
     " AND r.size = wanted.size AND r.slot >= wanted.first AND r.slot < wanted.past"
     " GROUP BY wanted.n"
 )
 
 _SLOTS = (
-    "SELECT slot, scans, uniques, bots FROM {table} WHERE subject_id = {subject}"
+    "SELECT slot, scans, uniques, bots FROM {table}_rollups WHERE subject_id = {subject}"
     " AND dimension = 0 AND size = ? AND slot >= ? AND slot < ? ORDER BY slot"
 )
 
-_BREAKDOWN = (
-    "SELECT value, SUM(scans), SUM(uniques), SUM(bots) FROM {table}"
-    " WHERE subject_id = {subject} AND dimension = ? AND size = ? AND slot >= ? AND slot < ?"
-    " GROUP BY value"
+_BREAKDOWNS = (
+    "SELECT dimension, value, SUM(scans), SUM(uniques), SUM(bots) FROM {table}_rollups"
+    " WHERE subject_id = {subject} AND dimension IN (1, 2, 3, 4, 5, 6) AND size = 96"
+    " AND slot >= ? AND slot < ? GROUP BY dimension, value"
 )
 
 _KNOWN_VALUES = (
@@ -97,11 +99,10 @@ _KNOWN_VALUES = (
     " WHERE subject_id = ? AND dimension = ? AND size = 96 AND slot = ?"
 )
 
-Counted = tuple[str, str, int, tuple[str, ...], bool, bool]
-"""A scan to be counted: organisation and code (hexadecimal), quarter hour, what is known of it, and
-whether it is a bot's or unique.
-"""
+Combination = tuple[str, str, int, tuple[str, ...]]
+"""Organisation and code (hexadecimal), quarter hour, and what is known of a scan."""
 
+_Quarters = dict[tuple[str, int], Parts]
 _Row = tuple[str, int, int, int, str]
 
 
@@ -110,53 +111,65 @@ class Rollups:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._known: dict[tuple[str, int, int], set[str]] = {}
+        self._quarters = Quarters(connections)
+        self._known: dict[tuple[str, int], tuple[set[str], ...]] = {}
 
-    def add(self, database: Connection, scans: Iterable[Counted]) -> None:
-        """Count scans."""
-        combinations: dict[tuple[str, str, int, tuple[str, ...]], list[int]] = {}
-        for organization, code, slot, known, bot, first in scans:
-            key = (organization, code, slot, known)
-            count = combinations.get(key)
-            if count is None:
-                count = combinations[key] = [0, 0, 0]
-            if bot:
-                count[2] += 1
-            else:
-                count[0] += 1
-                count[1] += first
-        codes: dict[_Row, list[int]] = {}
-        organizations: dict[_Row, list[int]] = {}
-        for (organization, code, slot, known), (people, unique, bots) in combinations.items():
-            places = self._places(database, organization, slot, known)
-            for rollups, subject in ((codes, code), (organizations, organization)):
-                for place in places:
-                    row = (subject, *place)
-                    sums = rollups.get(row)
-                    if sums is None:
-                        rollups[row] = [people, unique, bots]
-                    else:
-                        sums[0] += people
-                        sums[1] += unique
-                        sums[2] += bots
-        for table, rollups in (("code_rollups", codes), ("organization_rollups", organizations)):
-            # In one order everywhere, lest two nodes wait for each other's rows.
-            ordered = ((*row, *sums) for row, sums in sorted(rollups.items()))
-            self._connections.insert_many(
-                database, table, _COLUMNS, ordered, _ADD.format(table=table)
-            )
+    def add(self, database: Connection, counted: Mapping[Combination, Sequence[int]]) -> None:
+        """Count so many scans of people, unique ones among them and scans of bots.
+
+        The locks of the codes are held.
+        """
+        owners = {code: organization for organization, code, _, _ in counted}
+        codes = self._sum_up(database, counted)
+        organizations: _Quarters = {}
+        for (code, slot), parts in codes.items():
+            merge(organizations.setdefault((owners[code], slot), {}), parts)
+        self._store(database, "code", codes)
+        self.lock(database, sorted(set(owners.values())))
+        self._store(database, "organization", organizations)
+
+    def add_to_codes(
+        self, database: Connection, counted: Mapping[Combination, Sequence[int]]
+    ) -> None:
+        """Count as `add` does, for the codes alone."""
+        self._store(database, "code", self._sum_up(database, counted))
+
+    def add_to_organization(
+        self, database: Connection, quarters: Mapping[tuple[str, int], Parts]
+    ) -> None:
+        """Add what is known of an organisation's quarter hours, whose lock is held."""
+        self._quarters.add(database, "organization_quarters", quarters)
+
+    def lock(self, database: Connection, organizations: Sequence[str]) -> None:
+        """Keep others from counting for these organisations until the transaction ends.
+
+        Locks of codes are taken before. SQLite's writer is alone anyway.
+        """
+        if database.for_update:
+            for batch in batches(organizations, 1000):
+                text = _LOCK_ORGANIZATIONS.format(ids=placeholders(1, len(batch)))
+                ids = [self._connections.key(UUID(hex=organization)) for organization in batch]
+                database.execute_sql(self._connections.sql(text), ids)
+
+    def subtract_code(self, database: Connection, organization_id: UUID, code_id: UUID) -> None:
+        """Take the counts of a code, which is locked and about to go, out of its organisation's."""
+        key, sql = self._connections.key, self._connections.sql
+        self.lock(database, [organization_id.hex])
+        self._quarters.subtract_code(database, organization_id, code_id)
+        database.execute_sql(sql(_SUBTRACT), (key(code_id), key(organization_id)))
+        database.execute_sql(sql(_REMOVE_EMPTY), (key(organization_id),))
 
     def counts(
         self, organization_id: UUID, code_id: UUID | None, spans: Sequence[Span]
     ) -> list[Count]:
         """What was counted in each span."""
-        ranges = [(n, *part) for n, span in enumerate(spans) for part in _parts(span, _TOTAL_SIZES)]
+        ranges = [(n, *part) for n, span in enumerate(spans) for part in _parts(span, _SIZES)]
         table, subject, parameters = self._scope(organization_id, code_id)
         found = [Count()] * len(spans)
         with self._connections.connection() as database:
             for batch in batches(ranges, 2000):
                 # SQLite would choose the order of the tables by guessing; CROSS fixes it.
-                join = "CROSS" if not database.for_update else ""
+                join = "" if database.for_update else "CROSS"
                 text = _COUNTS.format(
                     rows=placeholders(len(batch), 4), join=join, table=table, subject=subject
                 )
@@ -176,68 +189,114 @@ class Rollups:
             cursor = database.execute_sql(text, (*parameters, int(size), *span))
             return [(row[0], Count(*row[1:])) for row in cursor.fetchall()]
 
-    def breakdown(
-        self, organization_id: UUID, code_id: UUID | None, span: Span, dimension: Dimension
-    ) -> dict[str, Count]:
-        """What was counted for each value of the dimension."""
+    def breakdowns(
+        self, organization_id: UUID, code_id: UUID | None, span: Span
+    ) -> dict[Dimension, dict[str, Count]]:
+        """What was counted for each value of each dimension."""
         table, subject, parameters = self._scope(organization_id, code_id)
-        text = self._connections.sql(_BREAKDOWN.format(table=table, subject=subject))
-        found: dict[str, Count] = {}
+        text = self._connections.sql(_BREAKDOWNS.format(table=table, subject=subject))
+        found: Parts = {number: {} for number in NUMBERS.values()}
         with self._connections.connection() as database:
-            for part in _parts(span, _VALUE_SIZES):
-                cursor = database.execute_sql(text, (*parameters, NUMBERS[dimension], *part))
-                for value, scans, uniques, bots in cursor.fetchall():
-                    count = Count(int(scans), int(uniques), int(bots))
-                    found[value] = _sum(found.get(value, Count()), count)
-        return found
+            for size, *slots in _parts(span, (SlotSize.DAY, SlotSize.QUARTER)):
+                if size == SlotSize.DAY:
+                    cursor = database.execute_sql(text, (*parameters, *slots))
+                    for number, value, *sums in cursor.fetchall():
+                        merge(found, {number: {value: [int(n) for n in sums]}})
+                else:
+                    quarters = self._quarters.between(
+                        database, f"{table}_quarters", subject, parameters, (slots[0], slots[1])
+                    )
+                    for parts in quarters:
+                        merge(found, parts)
+        return {
+            dimension: {value: Count(*sums) for value, sums in found[number].items()}
+            for dimension, number in NUMBERS.items()
+        }
 
     def _scope(self, organization_id: UUID, code_id: UUID | None) -> tuple[str, str, list[Any]]:
+        """The prefix of the tables, an expression for the subject, and its parameters."""
         key = self._connections.key
         if code_id is None:
-            return "organization_rollups", "?", [key(organization_id)]
+            return "organization", "?", [key(organization_id)]
         return (
-            "code_rollups",
+            "code",
             "(SELECT id FROM codes WHERE id = ? AND organization_id = ?)",
             [key(code_id), key(organization_id)],
         )
 
-    def _places(
-        self, database: Connection, organization: str, slot: int, known: tuple[str, ...]
-    ) -> list[tuple[int, int, int, str]]:
-        """The dimension, size, first quarter hour and value of each row that a scan counts in."""
-        places = [(TOTAL, int(size), slot - slot % size, "") for size in _TOTAL_SIZES]
-        day = slot - slot % SlotSize.DAY
-        for number, value in zip(NUMBERS.values(), known, strict=True):
-            told = self._told(database, organization, number, day, value)
-            places += [(number, int(size), slot - slot % size, told) for size in _VALUE_SIZES]
-        return places
+    def _sum_up(
+        self, database: Connection, counted: Mapping[Combination, Sequence[int]]
+    ) -> _Quarters:
+        """What was counted in each quarter hour of each code, TOTAL included."""
+        codes: _Quarters = {}
+        for (organization, code, slot, known), (people, unique, bots) in counted.items():
+            parts = codes.get((code, slot))
+            if parts is None:
+                parts = codes[code, slot] = {number: {} for number in range(len(NUMBERS) + 1)}
+                parts[TOTAL][""] = [0, 0, 0]
+            told = self._told(database, organization, slot - slot % SlotSize.DAY, known)
+            for number, value in enumerate(("", *told)):
+                values = parts[number]
+                sums = values.get(value)
+                if sums is None:
+                    values[value] = [people, unique, bots]
+                else:
+                    sums[0] += people
+                    sums[1] += unique
+                    sums[2] += bots
+        return codes
+
+    def _store(self, database: Connection, table: str, quarters: _Quarters) -> None:
+        rows: dict[_Row, list[int]] = {}
+        for (subject, slot), parts in quarters.items():
+            for number, values in parts.items():
+                for size in _SIZES if number == TOTAL else (SlotSize.DAY,):
+                    first = slot - slot % size
+                    for value, (people, unique, bots) in values.items():
+                        sums = rows.get((subject, number, size, first, value))
+                        if sums is None:
+                            rows[subject, number, size, first, value] = [people, unique, bots]
+                        else:
+                            sums[0] += people
+                            sums[1] += unique
+                            sums[2] += bots
+        name = f"{table}_rollups"
+        # In one order everywhere, lest two nodes wait for each other's rows.
+        ordered = ((*row, *sums) for row, sums in sorted(rows.items()))
+        self._connections.insert_many(database, name, _COLUMNS, ordered, _ADD.format(table=name))
+        packed = {
+            key: {number: values for number, values in parts.items() if number != TOTAL}
+            for key, parts in quarters.items()
+        }
+        self._quarters.add(database, f"{table}_quarters", packed)
 
     def _told(
-        self, database: Connection, organization: str, number: int, day: int, value: str
-    ) -> str:
-        """The value, or OTHER where the day has as many as it may have."""
-        key = (organization, number, day)
-        known = self._known.get(key)
-        if known is None:
+        self, database: Connection, organization: str, day: int, known: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """What is known, with OTHER where the day has as many values as it may have."""
+        seen = self._known.get((organization, day))
+        if seen is None:
             if len(self._known) >= _MAX_REMEMBERED:
                 self._known.clear()
-            parameters = (self._connections.key(UUID(hex=organization)), number, day)
-            cursor = database.execute_sql(self._connections.sql(_KNOWN_VALUES), parameters)
-            known = self._known[key] = {found for (found,) in cursor.fetchall()}
-        if value not in known:
-            if len(known) >= MAX_VALUES:
-                return OTHER
-            known.add(value)
-        return value
+            seen = tuple(
+                self._values(database, organization, day, number) for number in NUMBERS.values()
+            )
+            self._known[organization, day] = seen
+        told = known
+        for place, values in enumerate(seen):
+            value = known[place]
+            if value in values:
+                continue
+            if len(values) < MAX_VALUES:
+                values.add(value)
+            else:
+                told = (*told[:place], OTHER, *told[place + 1 :])
+        return told
 
-
-def subtract_code(
-    connections: Connections, database: Connection, organization_id: UUID, code_id: UUID
-) -> None:
-    """Take the counts of a code, which is about to be deleted, out of its organisation's."""
-    code, organization = connections.key(code_id), connections.key(organization_id)
-    database.execute_sql(connections.sql(_SUBTRACT), (code, organization))
-    database.execute_sql(connections.sql(_REMOVE_EMPTY), (organization,))
+    def _values(self, database: Connection, organization: str, day: int, number: int) -> set[str]:
+        parameters = (self._connections.key(UUID(hex=organization)), number, day)
+        cursor = database.execute_sql(self._connections.sql(_KNOWN_VALUES), parameters)
+        return {value for (value,) in cursor.fetchall()}
 
 
 def _parts(span: Span, sizes: Sequence[SlotSize]) -> Iterator[tuple[int, int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from operator import attrgetter
@@ -23,7 +23,8 @@ from core.api import (
 )
 from plugins.storage import tables
 from plugins.storage.database import Connection, Connections, batches, placeholders
-from plugins.storage.rollups import KNOWN, Counted, Rollups
+from plugins.storage.recount import Recount
+from plugins.storage.rollups import KNOWN, Combination, Rollups
 from plugins.storage.tables import to_microseconds, to_moment, to_uuid
 
 _BATCH = 1000
@@ -46,7 +47,7 @@ _SEEN = (
     " WHERE v.day = wanted.day AND v.code_id = wanted.code_id AND v.visitor = wanted.visitor)"
 )
 
-_SCAN_COLUMNS = {
+SCAN_COLUMNS = {
     "code_id": "uuid",
     "organization_id": "uuid",
     "at": "bigint",
@@ -62,7 +63,7 @@ _SCAN_COLUMNS = {
 
 _VISITOR_COLUMNS = {"day": "int", "code_id": "uuid", "visitor": "bytea"}
 
-_COUNT_COLUMNS = {
+COUNT_COLUMNS = {
     "code_id": "uuid",
     "organization_id": "uuid",
     "scans": "bigint",
@@ -83,6 +84,8 @@ _REMOVE_SCANS = (
     "DELETE FROM scans WHERE at < ? AND id IN (SELECT id FROM scans ORDER BY id LIMIT ?)"
 )
 
+_KEEP_SINCE = "UPDATE kept_scans SET since = ? WHERE since < ?"
+
 _ADVANCE = "UPDATE journal_positions SET position = ? WHERE source = ? AND position = ?"
 
 _BEGIN = "INSERT INTO journal_positions (source, position) VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -93,7 +96,7 @@ _TALLY = (
     " dropped = scan_tallies.dropped + EXCLUDED.dropped"
 )
 
-_ADD_COUNTS = (
+ADD_COUNTS = (
     "ON CONFLICT (code_id) DO UPDATE SET"
     " scans = code_counts.scans + EXCLUDED.scans,"
     " uniques = code_counts.uniques + EXCLUDED.uniques,"
@@ -197,7 +200,7 @@ class DatabaseScanStore:
             seen = self._seen(database, kept)
             new: list[_Visitor] = []
             rows: list[tuple[Any, ...]] = []
-            counted: list[Counted] = []
+            counted: dict[Combination, list[int]] = {}
             for at, _, tally, scan in kept:
                 unique = False
                 if scan.visitor is not None and not scan.bot:
@@ -208,19 +211,26 @@ class DatabaseScanStore:
                         unique = True
                 tally.add(at, bot=scan.bot, unique=unique)
                 known = KNOWN(scan)
-                slot = at // _SLOT
-                counted.append((tally.organization, tally.code, slot, known, scan.bot, unique))
+                place = (tally.organization, tally.code, at // _SLOT, known)
+                sums = counted.setdefault(place, [0, 0, 0])
+                sums[0] += not scan.bot
+                sums[1] += unique
+                sums[2] += scan.bot
                 rows.append((tally.code, tally.organization, at, scan.bot, unique, *known))
             insert_many = self._connections.insert_many
-            insert_many(database, "scans", _SCAN_COLUMNS, rows)
+            insert_many(database, "scans", SCAN_COLUMNS, rows)
             insert_many(database, "visitors", _VISITOR_COLUMNS, new)
             counts = [
                 (t.code, t.organization, t.scans, t.uniques, t.bots, t.first_at, t.last_at)
                 for t in sorted(tallies.values(), key=attrgetter("code"))
                 if t.scans or t.bots
             ]
-            insert_many(database, "code_counts", _COUNT_COLUMNS, counts, _ADD_COUNTS)
+            insert_many(database, "code_counts", COUNT_COLUMNS, counts, ADD_COUNTS)
             self._rollups.add(database, counted)
+
+    def rebuild(self, progress: Callable[[int, int], None]) -> None:
+        """Count everything anew."""
+        Recount(self._connections, Rollups(self._connections)).run(progress)
 
     def position(self, source: str) -> int | None:
         """How far the journal file was read."""
@@ -246,7 +256,9 @@ class DatabaseScanStore:
             oldest = (yesterday - date(1970, 1, 1)).days
             removed: int = database.execute_sql(sql(_REMOVE_VISITORS), (oldest, limit)).rowcount
             if before is not None:
-                parameters = (to_microseconds(before), limit)
+                since = to_microseconds(before)
+                database.execute_sql(sql(_KEEP_SINCE), (since, since))
+                parameters = (since, limit)
                 cursor = database.execute_sql(sql(_REMOVE_SCANS), parameters)
                 removed = max(removed, cursor.rowcount)
         return removed
@@ -293,11 +305,11 @@ class DatabaseScanStore:
         """What was counted in each slot that has scans."""
         return self._rollups.slots(organization_id, code_id, span, size)
 
-    def breakdown(
-        self, organization_id: UUID, code_id: UUID | None, span: Span, dimension: Dimension
-    ) -> Mapping[str, Count]:
-        """What was counted for each value of the dimension."""
-        return self._rollups.breakdown(organization_id, code_id, span, dimension)
+    def breakdowns(
+        self, organization_id: UUID, code_id: UUID | None, span: Span
+    ) -> Mapping[Dimension, Mapping[str, Count]]:
+        """What was counted for each value of each dimension."""
+        return self._rollups.breakdowns(organization_id, code_id, span)
 
     def latest(
         self, code_id: UUID, before: tuple[datetime, int] | None, limit: int

@@ -367,7 +367,7 @@ class CodeRollup(Model):
     """The counts of each code, by time and by the value of one dimension.
 
     Dimension 0 is all scans, with the value "". `slot` counts quarter hours since 1970; a row is
-    for the `size` quarter hours from there on.
+    for the `size` quarter hours from there on: 1, 4 or 96 of all scans, 96 of other dimensions.
     """
 
     subject = ForeignKeyField(Code, on_delete="CASCADE", backref="+", index=False)
@@ -399,6 +399,40 @@ class OrganizationRollup(Model):
     class Meta:
         table_name = "organization_rollups"
         primary_key = CompositeKey("subject", "dimension", "size", "slot", "value")
+
+
+class CodeQuarter(Model):
+    """What is known of the scans of each code in each quarter hour; `quarters.py` packs it."""
+
+    subject = ForeignKeyField(Code, on_delete="CASCADE", backref="+", index=False)
+    slot = BigIntegerField()
+    parts = BlobField()
+
+    class Meta:
+        table_name = "code_quarters"
+        primary_key = CompositeKey("subject", "slot")
+
+
+class OrganizationQuarter(Model):
+    """The same of each organisation: the sums of the rows of its codes."""
+
+    subject = ForeignKeyField(Organization, on_delete="CASCADE", backref="+", index=False)
+    slot = BigIntegerField()
+    parts = BlobField()
+
+    class Meta:
+        table_name = "organization_quarters"
+        primary_key = CompositeKey("subject", "slot")
+
+
+class KeptScans(Model):
+    """One row: scans before `since` may have been removed for their age."""
+
+    id = IntegerField(primary_key=True)
+    since = InstantField()
+
+    class Meta:
+        table_name = "kept_scans"
 
 
 class Visitor(Model):
@@ -460,6 +494,9 @@ ALL: tuple[type[Model], ...] = (
     Scan,
     CodeRollup,
     OrganizationRollup,
+    CodeQuarter,
+    OrganizationQuarter,
+    KeptScans,
     Visitor,
     JournalPosition,
     ScanTally,

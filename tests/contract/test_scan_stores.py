@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -31,6 +31,8 @@ from core.api import (
     Totals,
     slot_of,
 )
+from plugins.storage import recount
+from plugins.storage.quarters import unpack
 from tests.samples import NOON, make_code
 from tests.servers import Backend
 
@@ -447,8 +449,8 @@ def test_the_scans_of_a_deleted_code_leave_its_organization(backend: Backend, co
     day = slot_of(NOON) // 96 * 96
     span = (day, day + 96)
     assert backend.scans.counts(code.organization_id, None, [span]) == [Count(1, 1, 0)]
-    countries = backend.scans.breakdown(code.organization_id, None, span, Dimension.COUNTRY)
-    assert countries == {"FR": Count(1, 1, 0)}
+    found = backend.scans.breakdowns(code.organization_id, None, span)
+    assert found[Dimension.COUNTRY] == {"FR": Count(1, 1, 0)}
 
 
 def test_any_spans_are_counted_exactly(backend: Backend, code: Code) -> None:
@@ -483,9 +485,8 @@ def test_any_spans_are_counted_exactly(backend: Backend, code: Code) -> None:
             ]
             people = [one for one in inside if not one.bot]
             assert (count.scans, count.bots) == (len(people), len(inside) - len(people))
-            parts = backend.scans.breakdown(
-                code.organization_id, code_id, (first, past), Dimension.BROWSER
-            )
+            found_parts = backend.scans.breakdowns(code.organization_id, code_id, (first, past))
+            parts = found_parts[Dimension.BROWSER]
             assert {value: part.scans for value, part in parts.items() if part.scans} == Counter(
                 one.browser for one in people
             )
@@ -498,7 +499,8 @@ def test_rare_values_are_told_together(scans: ScanStore, code: Code) -> None:
         batch = [replace(scan(code), referrer=f"{n}.example") for n in range(start, start + 150)]
         scans.append(batch)
 
-    found = scans.breakdown(code.organization_id, code.id, (day, day + 96), Dimension.REFERRER)
+    breakdowns = scans.breakdowns(code.organization_id, code.id, (day, day + 96))
+    found = breakdowns[Dimension.REFERRER]
 
     assert len(found) == 201
     assert found[OTHER].scans == 100
@@ -522,3 +524,98 @@ def test_what_must_not_stay_is_removed_and_the_numbers_stay(scans: ScanStore, co
     scans.append([scan(code, NOON - DAY, b"1-0"), scan(code, NOON - 2 * DAY, b"2-0")])
     assert totals(scans, code).unique == 13
     assert scans.salt(today - DAY, b"new") == b"salt"
+
+
+def everything(backend: Backend, organization_id: UUID) -> list[Any]:
+    """All rows of counts of an organisation and its codes."""
+    connections = backend.scans._connections  # type: ignore[attr-defined]
+    found: list[Any] = []
+    with connections.connection() as database:
+        for table in ("code_rollups", "organization_rollups", "code_counts"):
+            found += database.execute_sql(f"SELECT * FROM {table}").fetchall()
+        for table in ("code_quarters", "organization_quarters"):
+            rows = database.execute_sql(f"SELECT * FROM {table}").fetchall()
+            found += [(subject, slot, unpack(parts)) for subject, slot, parts in rows]
+    return sorted(found, key=repr)
+
+
+def some_scans(codes: Sequence[Code], chance: random.Random, days: int) -> list[Scan]:
+    return [
+        replace(
+            scan(
+                chance.choice(codes),
+                NOON + timedelta(minutes=chance.randrange(-days * 24 * 60, 0)),
+                chance.randbytes(1),
+                bot=chance.random() < 0.2,
+            ),
+            browser=chance.choice(("Safari", "Chrome", "")),
+            country=chance.choice(("DE", "FR", "")),
+        )
+        for _ in range(600)
+    ]
+
+
+@pytest.mark.parametrize("at_once", [40, 50_000])
+def test_a_recount_gives_the_same_numbers(
+    backend: Backend, code: Code, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(recount, "_SCANS", at_once)
+    codes = [code, add_code(backend, code.organization_id), add_code(backend, code.organization_id)]
+    backend.scans.append(some_scans(codes[:2], random.Random(5), 40))
+    backend.scans.append([scan(codes[2], bot=True)])
+    before = everything(backend, code.organization_id)
+    told: list[tuple[int, int]] = []
+
+    backend.scans.rebuild(lambda done, whole: told.append((done, whole)))
+
+    assert everything(backend, code.organization_id) == before
+    assert told == sorted(told)
+    assert told[-1][0] == told[-1][1] >= 601
+
+
+def test_a_recount_mends_numbers_that_are_wrong(backend: Backend, code: Code) -> None:
+    backend.scans.append(some_scans([code], random.Random(6), 3))
+    before = everything(backend, code.organization_id)
+    connections = backend.scans._connections  # type: ignore[attr-defined]
+    with connections.transaction() as database:
+        for statement in (
+            "UPDATE code_rollups SET scans = scans + 7",
+            "DELETE FROM organization_rollups WHERE size = 96",
+            "DELETE FROM code_counts",
+            "DELETE FROM code_quarters",
+        ):
+            database.execute_sql(statement)
+    backend.scans.rebuild(lambda done, whole: None)
+
+    assert everything(backend, code.organization_id) == before
+
+
+def test_a_recount_keeps_the_numbers_of_days_whose_scans_were_removed(
+    backend: Backend, code: Code
+) -> None:
+    backend.scans.append(some_scans([code], random.Random(7), 20))
+    before = everything(backend, code.organization_id)
+    while backend.scans.tidy(NOON.date(), NOON - 10 * DAY, 1000):
+        pass
+    backend.scans.rebuild(lambda done, whole: None)
+
+    assert everything(backend, code.organization_id) == before
+
+
+def test_scans_that_arrive_while_it_recounts_are_counted(
+    backend: Backend, code: Code, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recount, "_SCANS", 20)
+    backend.scans.append(some_scans([code], random.Random(8), 30))
+    late = iter(some_scans([code], random.Random(9), 30))
+
+    backend.scans.rebuild(lambda done, whole: backend.scans.append([next(late)]))
+    arrived = 600 - len(list(late))
+    after = everything(backend, code.organization_id)
+    backend.scans.rebuild(lambda done, whole: None)
+
+    assert arrived > 20
+    assert everything(backend, code.organization_id) == after
+    days = (slot_of(NOON) // 96 - 40) * 96, slot_of(NOON) + 96
+    (count,) = backend.scans.counts(code.organization_id, None, [days])
+    assert count.scans + count.bots == 600 + arrived

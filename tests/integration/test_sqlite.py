@@ -104,6 +104,7 @@ def test_asking_for_pending_migrations_makes_no_file(tmp_path: Path) -> None:
         "0001_initial",
         "0002_looks",
         "0003_scans",
+        "0004_quarters",
     ]
     backend.storage.close()
 

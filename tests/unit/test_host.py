@@ -540,8 +540,8 @@ def test_one_name_may_serve_two_kinds(offer):
             "scan store",
             "ScanStore",
             (
-                "open, close, append, position, sources, tidy, tallies, forget, salt, counts, "
-                "slots, breakdown, latest, totals"
+                "open, close, append, rebuild, position, sources, tidy, tallies, forget, salt, "
+                "counts, slots, breakdowns, latest, totals"
             ),
         ),
         (
