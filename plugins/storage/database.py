@@ -182,6 +182,32 @@ class Connections(ABC):
         """A UUID as a parameter of a hand-written statement."""
 
     @abstractmethod
+    def insert_new(
+        self,
+        database: Connection,
+        table: str,
+        columns: Mapping[str, str],
+        rows: Sequence[tuple[Any, ...]],
+    ) -> list[tuple[Any, ...]]:
+        """Insert those rows that are not there yet, and return them as the database has them."""
+
+    @abstractmethod
+    def pick(
+        self,
+        database: Connection,
+        table: str,
+        columns: str,
+        key: Mapping[str, str],
+        rows: Sequence[tuple[Any, ...]],
+        fixed: str = "TRUE",
+        parameters: Sequence[Any] = (),
+    ) -> list[tuple[Any, ...]]:
+        """Those rows of a table, `r`, that have one of the keys, each looked up by an index.
+
+        `key` has the columns' PostgreSQL types; all rows found satisfy `fixed` as well.
+        """
+
+    @abstractmethod
     def lacks_tables(self, error: Exception) -> bool:
         """Whether the error says that a table or column is not there."""
 

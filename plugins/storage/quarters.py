@@ -7,11 +7,12 @@ value, as days have them, would be most of the database, and most of the work of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from plugins.storage.database import Connection, Connections, batches, placeholders
+from plugins.storage.database import Connection, Connections
 from plugins.storage.tables import to_uuid
 
 Parts = dict[int, dict[str, list[int]]]
@@ -23,13 +24,7 @@ _COLUMNS = {"subject_id": "uuid", "slot": "bigint", "parts": "bytea"}
 
 _REPLACE = "ON CONFLICT (subject_id, slot) DO UPDATE SET parts = EXCLUDED.parts"
 
-_FIND = (
-    "WITH wanted(subject, slot) AS (VALUES {rows})"
-    " SELECT q.subject_id, q.slot, q.parts FROM wanted {join} JOIN {table} AS q"
-    " ON q.subject_id = wanted.subject AND q.slot = wanted.slot"
-)
-
-_BETWEEN = "SELECT parts FROM {table} WHERE subject_id = {subject} AND slot >= ? AND slot < ?"
+_BETWEEN = "SELECT parts FROM {table} WHERE subject_id = ? AND slot >= ? AND slot < ?"
 
 _FOLLOWING = (
     "SELECT slot, parts FROM code_quarters WHERE subject_id = ? AND slot > ? ORDER BY slot LIMIT ?"
@@ -81,13 +76,12 @@ class Quarters:
         self,
         database: Connection,
         table: str,
-        subject: str,
-        parameters: list[object],
+        subject: Any,
         slots: tuple[int, int],
     ) -> Iterator[Parts]:
-        """What is known of each quarter hour; `subject` is an expression with `parameters`."""
-        text = self._connections.sql(_BETWEEN.format(table=table, subject=subject))
-        for (parts,) in database.execute_sql(text, (*parameters, *slots)).fetchall():
+        """What is known of each quarter hour; `subject` is a parameter."""
+        text = self._connections.sql(_BETWEEN.format(table=table))
+        for (parts,) in database.execute_sql(text, (subject, *slots)).fetchall():
             yield unpack(parts)
 
     def _pages(self, database: Connection, code_id: UUID) -> Iterator[dict[int, Parts]]:
@@ -107,17 +101,10 @@ class Quarters:
     def _find(
         self, database: Connection, table: str, wanted: Mapping[tuple[str, int], Parts]
     ) -> dict[tuple[str, int], Parts]:
-        found: dict[tuple[str, int], Parts] = {}
-        # SQLite would choose the order of the tables by guessing; CROSS fixes it.
-        join = "" if database.for_update else "CROSS"
-        key = self._connections.key
-        for batch in batches(sorted(wanted), _BATCH):
-            text = _FIND.format(rows=placeholders(len(batch), 2), join=join, table=table)
-            values = [value for subject, slot in batch for value in (key(UUID(hex=subject)), slot)]
-            cursor = database.execute_sql(self._connections.sql(text), values)
-            for subject, slot, parts in cursor.fetchall():
-                found[to_uuid(subject).hex, slot] = unpack(parts)
-        return found
+        key = {name: _COLUMNS[name] for name in ("subject_id", "slot")}
+        columns = "r.subject_id, r.slot, r.parts"
+        rows = self._connections.pick(database, table, columns, key, sorted(wanted))
+        return {(to_uuid(subject).hex, slot): unpack(parts) for subject, slot, parts in rows}
 
     def _store(
         self, database: Connection, table: str, quarters: Mapping[tuple[str, int], Parts]

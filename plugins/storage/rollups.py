@@ -6,9 +6,9 @@ of few rows, however many scans there were. An organisation's rows are the sums 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from operator import attrgetter
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from operator import attrgetter, sub
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from core.api import OTHER, Count, Dimension, SlotSize, Span
@@ -35,6 +35,8 @@ Visitors choose what they send: without a limit, one of them could fill the data
 """
 
 _MAX_REMEMBERED = 10_000
+
+_NOBODY = UUID(int=0)
 
 _SIZES = (SlotSize.DAY, SlotSize.HOUR, SlotSize.QUARTER)
 
@@ -73,26 +75,20 @@ _SUBTRACT = (
 
 _REMOVE_EMPTY = "DELETE FROM organization_rollups WHERE subject_id = ? AND scans = 0 AND bots = 0"
 
-# PERF: the ranges come first, and each is one range of the table's key: a year of days of 24 hours
-# reads 8,760 short rows, whatever was counted in them.
-_COUNTS = (
-    "WITH wanted(n, size, first, past) AS (VALUES {rows})"
-    " SELECT wanted.n, SUM(r.scans), SUM(r.uniques), SUM(r.bots) FROM wanted"
-    " {join} JOIN {table}_rollups AS r ON r.subject_id = {subject} AND r.dimension = 0"
-    " AND r.size = wanted.size AND r.slot >= wanted.first AND r.slot < wanted.past"
-    " GROUP BY wanted.n"
-)
-
 _SLOTS = (
-    "SELECT slot, scans, uniques, bots FROM {table}_rollups WHERE subject_id = {subject}"
+    "SELECT slot, scans, uniques, bots FROM {table}_rollups WHERE subject_id = ?"
     " AND dimension = 0 AND size = ? AND slot >= ? AND slot < ? ORDER BY slot"
 )
 
+_OF_SIZE = "r.subject_id = ? AND r.dimension = 0 AND r.size = ?"
+
 _BREAKDOWNS = (
     "SELECT dimension, value, SUM(scans), SUM(uniques), SUM(bots) FROM {table}_rollups"
-    " WHERE subject_id = {subject} AND dimension IN (1, 2, 3, 4, 5, 6) AND size = 96"
+    " WHERE subject_id = ? AND dimension IN (1, 2, 3, 4, 5, 6) AND size = 96"
     " AND slot >= ? AND slot < ? GROUP BY dimension, value"
 )
+
+_OWN_CODE = "SELECT 1 FROM codes WHERE id = ? AND organization_id = ?"
 
 _KNOWN_VALUES = (
     "SELECT value FROM organization_rollups"
@@ -104,6 +100,7 @@ Combination = tuple[str, str, int, tuple[str, ...]]
 
 _Quarters = dict[tuple[str, int], Parts]
 _Row = tuple[str, int, int, int, str]
+_Sums = tuple[int, int, int]
 
 
 class Rollups:
@@ -163,66 +160,100 @@ class Rollups:
         self, organization_id: UUID, code_id: UUID | None, spans: Sequence[Span]
     ) -> list[Count]:
         """What was counted in each span."""
-        ranges = [(n, *part) for n, span in enumerate(spans) for part in _parts(span, _SIZES)]
-        table, subject, parameters = self._scope(organization_id, code_id)
-        found = [Count()] * len(spans)
-        with self._connections.connection() as database:
-            for batch in batches(ranges, 2000):
-                # SQLite would choose the order of the tables by guessing; CROSS fixes it.
-                join = "" if database.for_update else "CROSS"
-                text = _COUNTS.format(
-                    rows=placeholders(len(batch), 4), join=join, table=table, subject=subject
-                )
-                values = [value for row in batch for value in row]
-                cursor = database.execute_sql(self._connections.sql(text), (*values, *parameters))
-                for n, scans, uniques, bots in cursor.fetchall():
-                    found[n] = _sum(found[n], Count(int(scans), int(uniques), int(bots)))
-        return found
+        edges = {edge for first, past in spans if first < past for edge in (first, past)}
+        until = self._until(organization_id, code_id, edges)
+        return [
+            Count(*map(sub, until[past], until[first])) if first < past else Count()
+            for first, past in spans
+        ]
 
     def slots(
         self, organization_id: UUID, code_id: UUID | None, span: Span, size: SlotSize
     ) -> list[tuple[int, Count]]:
         """What was counted in each slot that has scans."""
-        table, subject, parameters = self._scope(organization_id, code_id)
-        text = self._connections.sql(_SLOTS.format(table=table, subject=subject))
         with self._connections.connection() as database:
-            cursor = database.execute_sql(text, (*parameters, int(size), *span))
+            table, subject = self._subject(database, organization_id, code_id)
+            text = self._connections.sql(_SLOTS.format(table=table))
+            cursor = database.execute_sql(text, (subject, int(size), *span))
             return [(row[0], Count(*row[1:])) for row in cursor.fetchall()]
 
     def breakdowns(
         self, organization_id: UUID, code_id: UUID | None, span: Span
     ) -> dict[Dimension, dict[str, Count]]:
         """What was counted for each value of each dimension."""
-        table, subject, parameters = self._scope(organization_id, code_id)
-        text = self._connections.sql(_BREAKDOWNS.format(table=table, subject=subject))
         found: Parts = {number: {} for number in NUMBERS.values()}
         with self._connections.connection() as database:
+            table, subject = self._subject(database, organization_id, code_id)
+            text = self._connections.sql(_BREAKDOWNS.format(table=table))
             for size, *slots in _parts(span, (SlotSize.DAY, SlotSize.QUARTER)):
                 if size == SlotSize.DAY:
-                    cursor = database.execute_sql(text, (*parameters, *slots))
+                    cursor = database.execute_sql(text, (subject, *slots))
                     for number, value, *sums in cursor.fetchall():
                         merge(found, {number: {value: [int(n) for n in sums]}})
                 else:
-                    quarters = self._quarters.between(
-                        database, f"{table}_quarters", subject, parameters, (slots[0], slots[1])
-                    )
-                    for parts in quarters:
+                    name, (first, past) = f"{table}_quarters", slots
+                    for parts in self._quarters.between(database, name, subject, (first, past)):
                         merge(found, parts)
         return {
             dimension: {value: Count(*sums) for value, sums in found[number].items()}
             for dimension, number in NUMBERS.items()
         }
 
-    def _scope(self, organization_id: UUID, code_id: UUID | None) -> tuple[str, str, list[Any]]:
-        """The prefix of the tables, an expression for the subject, and its parameters."""
+    def _until(
+        self, organization_id: UUID, code_id: UUID | None, edges: Collection[int]
+    ) -> dict[int, _Sums]:
+        """What was counted until each edge, from the beginning of the first edge's day on."""
+        if not edges:
+            return {}
+        first, last = min(edges) // SlotSize.DAY * SlotSize.DAY, max(edges)
+        ways = {edge: _WAYS[edge % SlotSize.DAY] for edge in edges}
+        slots: dict[SlotSize, set[int]] = {SlotSize.HOUR: set(), SlotSize.QUARTER: set()}
+        for edge, way in ways.items():
+            for size, offset in way.slots:
+                slots[size].add(edge - edge % SlotSize.DAY + offset)
+        with self._connections.connection() as database:
+            table, subject = self._subject(database, organization_id, code_id)
+            text = self._connections.sql(_SLOTS.format(table=table))
+            days = database.execute_sql(text, (subject, int(SlotSize.DAY), first, last + 1))
+            of_day = {slot: tuple(sums) for slot, *sums in days.fetchall()}
+            of_size = {
+                size: {
+                    slot: tuple(sums)
+                    for slot, *sums in self._connections.pick(
+                        database,
+                        f"{table}_rollups",
+                        "r.slot, r.scans, r.uniques, r.bots",
+                        {"slot": "bigint"},
+                        [(slot,) for slot in sorted(wanted)],
+                        _OF_SIZE,
+                        (subject, int(size)),
+                    )
+                }
+                for size, wanted in slots.items()
+                if wanted
+            }
+        until_day: dict[int, _Sums] = {first: (0, 0, 0)}
+        for day in range(first, last + 1, SlotSize.DAY):
+            until_day[day + SlotSize.DAY] = _plus(until_day[day], of_day.get(day))
+        until = {}
+        for edge, way in ways.items():
+            day = edge - edge % SlotSize.DAY
+            sums = until_day[day + SlotSize.DAY if way.back else day]
+            for size, offset in way.slots:
+                sums = _plus(sums, of_size[size].get(day + offset), -1 if way.back else 1)
+            until[edge] = sums
+        return until
+
+    def _subject(
+        self, database: Connection, organization_id: UUID, code_id: UUID | None
+    ) -> tuple[str, Any]:
+        """The prefix of the tables, and whose rows are read; nobody's for another's code."""
         key = self._connections.key
         if code_id is None:
-            return "organization", "?", [key(organization_id)]
-        return (
-            "code",
-            "(SELECT id FROM codes WHERE id = ? AND organization_id = ?)",
-            [key(code_id), key(organization_id)],
-        )
+            return "organization", key(organization_id)
+        parameters = (key(code_id), key(organization_id))
+        found = database.execute_sql(self._connections.sql(_OWN_CODE), parameters).fetchone()
+        return "code", key(code_id if found else _NOBODY)
 
     def _sum_up(
         self, database: Connection, counted: Mapping[Combination, Sequence[int]]
@@ -314,5 +345,25 @@ def _parts(span: Span, sizes: Sequence[SlotSize]) -> Iterator[tuple[int, int, in
     yield from _parts((end, past), smaller)
 
 
-def _sum(one: Count, other: Count) -> Count:
-    return Count(one.scans + other.scans, one.unique + other.unique, one.bots + other.bots)
+def _plus(sums: _Sums, others: _Sums | None, sign: int = 1) -> _Sums:
+    if others is None:
+        return sums
+    return sums[0] + sign * others[0], sums[1] + sign * others[1], sums[2] + sign * others[2]
+
+
+class _Way(NamedTuple):
+    """How an edge within a day is reached: from the day's begin or back from its end, by slots."""
+
+    back: bool
+    slots: tuple[tuple[SlotSize, int], ...]
+
+
+def _way(offset: int) -> _Way:
+    """The shorter way: midnight in Berlin is one hour or two before the end of a day in UTC."""
+    back = offset > SlotSize.DAY // 2
+    span = (offset, int(SlotSize.DAY)) if back else (0, offset)
+    runs = _parts(span, (SlotSize.HOUR, SlotSize.QUARTER))
+    return _Way(back, tuple((SlotSize(n), m) for n, a, b in runs for m in range(a, b, n)))
+
+
+_WAYS = tuple(_way(offset) for offset in range(SlotSize.DAY))

@@ -41,12 +41,6 @@ _FIND_CODES = "SELECT id, organization_id FROM codes WHERE id IN {ids}"
 
 _LOCK_CODES = f"{_FIND_CODES} ORDER BY id FOR NO KEY UPDATE"
 
-_SEEN = (
-    "WITH wanted(day, code_id, visitor) AS (VALUES {rows})"
-    " SELECT day, code_id, visitor FROM wanted WHERE EXISTS (SELECT 1 FROM visitors AS v"
-    " WHERE v.day = wanted.day AND v.code_id = wanted.code_id AND v.visitor = wanted.visitor)"
-)
-
 SCAN_COLUMNS = {
     "code_id": "uuid",
     "organization_id": "uuid",
@@ -197,17 +191,15 @@ class DatabaseScanStore:
                 for n, scan in enumerate(scans)
                 if (tally := tallies.get(scan.code_id)) is not None
             )
-            seen = self._seen(database, kept)
-            new: list[_Visitor] = []
+            new = self._new_visitors(database, kept)
             rows: list[tuple[Any, ...]] = []
             counted: dict[Combination, list[int]] = {}
             for at, _, tally, scan in kept:
                 unique = False
                 if scan.visitor is not None and not scan.bot:
                     visitor = (at // _DAY, tally.code, scan.visitor)
-                    if visitor not in seen:
-                        seen.add(visitor)
-                        new.append(visitor)
+                    if visitor in new:
+                        new.remove(visitor)
                         unique = True
                 tally.add(at, bot=scan.bot, unique=unique)
                 known = KNOWN(scan)
@@ -219,7 +211,6 @@ class DatabaseScanStore:
                 rows.append((tally.code, tally.organization, at, scan.bot, unique, *known))
             insert_many = self._connections.insert_many
             insert_many(database, "scans", SCAN_COLUMNS, rows)
-            insert_many(database, "visitors", _VISITOR_COLUMNS, new)
             counts = [
                 (t.code, t.organization, t.scans, t.uniques, t.bots, t.first_at, t.last_at)
                 for t in sorted(tallies.values(), key=attrgetter("code"))
@@ -347,7 +338,8 @@ class DatabaseScanStore:
         """Those of the codes that exist, with their organisations, kept until the transaction ends.
 
         The locks, taken in one order everywhere, also keep other appends to the same codes
-        waiting, so that `_seen` sees all that they have stored. SQLite's writer is alone anyway.
+        waiting: each knows the visitors whom those before it have stored. SQLite's writer is alone
+        anyway.
         """
         key = self._connections.key
         statement = _LOCK_CODES if database.for_update else _FIND_CODES
@@ -359,28 +351,15 @@ class DatabaseScanStore:
             found.update((to_uuid(code), to_uuid(owner)) for code, owner in cursor.fetchall())
         return found
 
-    def _seen(self, database: Connection, scans: Iterable[_Kept]) -> set[_Visitor]:
-        """Those of the scans' visitors who have scanned their code on that day before."""
-        wanted = {
+    def _new_visitors(self, database: Connection, scans: Iterable[_Kept]) -> set[_Visitor]:
+        """Store the scans' visitors; those who have not scanned their code on that day before."""
+        visitors = {
             (at // _DAY, tally.code, scan.visitor)
             for at, _, tally, scan in scans
             if scan.visitor is not None and not scan.bot
         }
-        seen: set[_Visitor] = set()
-        key = self._connections.key
-        for batch in batches(sorted(wanted), _BATCH):
-            statement = self._connections.sql(_SEEN.format(rows=placeholders(len(batch), 3)))
-            parameters = [
-                value
-                for day, code, visitor in batch
-                for value in (day, key(UUID(hex=code)), visitor)
-            ]
-            cursor = database.execute_sql(statement, parameters)
-            seen.update(
-                (day, to_uuid(code_id).hex, bytes(visitor))
-                for day, code_id, visitor in cursor.fetchall()
-            )
-        return seen
+        new = self._connections.insert_new(database, "visitors", _VISITOR_COLUMNS, sorted(visitors))
+        return {(day, to_uuid(code_id).hex, bytes(visitor)) for day, code_id, visitor in new}
 
     def _advance(self, database: Connection, drained: Drained) -> None:
         """Store how far the journal was read, and what it tells beside scans."""

@@ -6,7 +6,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,7 +26,7 @@ from core.api import (
     StorageUnavailable,
     hookimpl,
 )
-from plugins.storage.database import POOL_WAIT, Connection, Connections
+from plugins.storage.database import POOL_WAIT, Connection, Connections, batches, placeholders
 from plugins.storage.repositories import DatabaseStorage
 from plugins.storage.scan_store import DatabaseScanStore
 
@@ -38,6 +38,10 @@ _POLL = 0.0005
 
 _BUSY_TIMEOUT_MS = 50
 """How long SQLite itself waits for a lock: in C, where no other greenlet of the process runs."""
+
+
+_ROWS = 1000
+"""So many rows are values of one statement: SQLite takes 32,766 parameters."""
 
 
 class SqliteSettings(PluginSettings, frozen=True, kw_only=True):
@@ -200,6 +204,49 @@ class SqliteConnections(Connections):
             f"INSERT INTO {table} ({names}) VALUES ({marks}) {tail}",  # noqa: S608
             rows,
         )
+
+    def insert_new(
+        self,
+        database: Connection,
+        table: str,
+        columns: Mapping[str, str],
+        rows: Sequence[tuple[Any, ...]],
+    ) -> list[tuple[Any, ...]]:
+        """SQLite tells what it inserted, statement by statement."""
+        names = ", ".join(columns)
+        inserted: list[tuple[Any, ...]] = []
+        for batch in batches(rows, _ROWS):
+            marks = placeholders(len(batch), len(columns))
+            cursor = database.execute_sql(
+                f"INSERT INTO {table} ({names}) VALUES {marks}"  # noqa: S608
+                f" ON CONFLICT DO NOTHING RETURNING {names}",
+                [value for row in batch for value in row],
+            )
+            inserted += cursor.fetchall()
+        return inserted
+
+    def pick(
+        self,
+        database: Connection,
+        table: str,
+        columns: str,
+        key: Mapping[str, str],
+        rows: Sequence[tuple[Any, ...]],
+        fixed: str = "TRUE",
+        parameters: Sequence[Any] = (),
+    ) -> list[tuple[Any, ...]]:
+        """SQLite would choose the order of the tables by guessing; CROSS fixes it."""
+        found: list[tuple[Any, ...]] = []
+        same = " AND ".join(f"r.{name} = wanted.{name}" for name in key)
+        for batch in batches(rows, _ROWS):
+            marks = placeholders(len(batch), len(key))
+            cursor = database.execute_sql(
+                f"WITH wanted({', '.join(key)}) AS (VALUES {marks}) SELECT {columns}"  # noqa: S608
+                f" FROM wanted CROSS JOIN {table} AS r ON {fixed} AND {same}",
+                [*(value for row in batch for value in row), *parameters],
+            )
+            found += cursor.fetchall()
+        return found
 
     def lacks_tables(self, error: Exception) -> bool:
         """SQLite has a message for it, but no code of its own."""
