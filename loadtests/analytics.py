@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, cycle
@@ -127,7 +128,22 @@ def seed(services: Services, organization: UUID, code: UUID, scans: int, now: da
     ends = accumulate(cycle(by_day))
     whole = sum(by_day) * DAYS
     stored = 0
-    with click.progressbar(length=scans, label=f"seeding {scans:,} scans", file=sys.stderr) as bar:
+
+    def store(rows: list[tuple[Any, ...]], counted: dict[Combination, list[int]]) -> None:
+        times = [row[2] for row in rows if not row[3]] or [None]
+        sums = [sum(one) for one in zip(*counted.values(), strict=True)]
+        total = (code.hex, organization.hex, *sums, times[0], times[-1])
+        with connections.transaction() as database:
+            connections.insert_many(database, "scans", SCAN_COLUMNS, rows)
+            rollups.add(database, counted)
+            connections.insert_many(database, "code_counts", COUNT_COLUMNS, [total], ADD_COUNTS)
+
+    # One day is made up while the one before is stored.
+    storing: Future[None] | None = None
+    with (
+        ThreadPoolExecutor(1) as thread,
+        click.progressbar(length=scans, label=f"seeding {scans:,} scans", file=sys.stderr) as bar,
+    ):
         for day in range(first, first + DAYS * _QUARTERS, _QUARTERS):
             rows: list[tuple[Any, ...]] = []
             counted: dict[Combination, list[int]] = {}
@@ -147,18 +163,13 @@ def seed(services: Services, organization: UUID, code: UUID, scans: int, now: da
                     sums[0] += not bot
                     sums[1] += unique
                     sums[2] += bot
-            if rows:
-                times = [row[2] for row in rows if not row[3]] or [None]
-                sums = [sum(one) for one in zip(*counted.values(), strict=True)]
-                total = (code.hex, organization.hex, *sums, times[0], times[-1])
-                with connections.transaction() as database:
-                    connections.insert_many(database, "scans", SCAN_COLUMNS, rows)
-                    rollups.add(database, counted)
-                    connections.insert_many(
-                        database, "code_counts", COUNT_COLUMNS, [total], ADD_COUNTS
-                    )
+            if storing is not None:
+                storing.result()
+            storing = thread.submit(store, rows, counted) if rows else None
             stored += len(rows)
             bar.update(len(rows))
+        if storing is not None:
+            storing.result()
 
 
 def questions(

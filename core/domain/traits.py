@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import re
-from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -42,9 +41,6 @@ class Device(enum.StrEnum):
 
 
 _DEVICES = frozenset(device.value for device in Device)
-# PERF: the same few headers come again and again, and reading them takes longer than all else.
-_REMEMBERED = 4096
-
 _FAMILY = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+-]{0,39}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
@@ -87,7 +83,6 @@ class Traits(Struct, frozen=True):
             raise ValueError(f"referrer: must have at most {REFERRER_MAX} characters")
 
 
-@lru_cache(_REMEMBERED)
 def known_country(code: str) -> str:
     """The country's code in upper case, or "" for what is none, such as Cloudflare's XX and T1."""
     code = code.strip()
@@ -101,7 +96,6 @@ _ENTRY = re.compile(
 )
 
 
-@lru_cache(_REMEMBERED)
 def preferred_language(header: str) -> str:
     """The primary subtag of the language that Accept-Language prefers (RFC 9110, 12.5.4), or "".
 
@@ -119,7 +113,6 @@ def preferred_language(header: str) -> str:
     return best
 
 
-@lru_cache(_REMEMBERED)
 def referring_host(header: str) -> str:
     """The host of the page that Referer names (RFC 9110, 10.1.3), or "" for what is no http(s) URL.
 

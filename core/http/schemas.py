@@ -16,6 +16,7 @@ from core.domain.images import QUIET_ZONE, ErrorCorrection, ImageOptions, Margin
 from core.domain.logos import LogoInfo, LogoType
 from core.domain.looks import FinderShape, ModuleShape, Style
 from core.domain.sheets import SheetOptions
+from core.services.chart import NARROWEST, WIDEST
 from core.services.codes import CodeService
 from core.services.statistics import Selection
 
@@ -269,9 +270,10 @@ class Comparison(enum.StrEnum):
 
 
 class TimelineQuery(Selection, frozen=True):
-    """Which timeline is wanted."""
+    """Which timeline is wanted; `width` is that of a chart, in pixels."""
 
     compare: Comparison | None = None
+    width: Annotated[int, Meta(ge=NARROWEST, le=WIDEST)] = 640
 
 
 class ScansQuery(Struct, frozen=True):

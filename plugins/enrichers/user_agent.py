@@ -198,17 +198,11 @@ class UserAgentEnricher:
     def close(self) -> None:
         """Forget the user agents that were seen."""
         _sender.cache_clear()
+        _told.cache_clear()
 
     def enrich(self, visit: Visit, traits: Traits) -> Traits:
         """The traits with what the User-Agent tells; a bot stays a bot."""
-        sender = _sender(visit.user_agent[:_USER_AGENT_MAX])
-        return replace(
-            traits,
-            bot=traits.bot or sender.bot,
-            device=sender.device,
-            os=sender.os,
-            browser=sender.browser,
-        )
+        return _told(traits, _sender(visit.user_agent[:_USER_AGENT_MAX]))
 
 
 def is_bot(user_agent: str) -> bool:
@@ -235,6 +229,17 @@ def _sender(user_agent: str) -> Sender:
         or (_SYSTEMS.get(parsed.os.family, "") if parsed.os else ""),
         browser=_first(_OWN_BROWSERS, user_agent)
         or (_BROWSERS.get(parsed.user_agent.family, "") if parsed.user_agent else ""),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _told(traits: Traits, sender: Sender) -> Traits:
+    return replace(
+        traits,
+        bot=traits.bot or sender.bot,
+        device=sender.device,
+        os=sender.os,
+        browser=sender.browser,
     )
 
 

@@ -180,6 +180,23 @@ def test_a_timeline_comes_as_csv_too(app: Application, analyst: Api, acme: Tenan
     assert len(lines) == 8
 
 
+def test_a_timeline_comes_as_a_chart_too(app: Application, analyst: Api, acme: Tenant) -> None:
+    record(app, acme, "2026-05-06T08:00:00Z")
+    accept = {"Accept": "image/svg+xml"}
+    query = "width=900&compare=previous"
+    answer = analyst.get(f"{acme.code_url}/timeline", headers=accept, query_string=query)
+    assert answer.headers["Content-Type"] == "image/svg+xml"
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    assert "Accept" in answer.headers["Vary"]
+    assert answer.text.startswith('<svg xmlns="http://www.w3.org/2000/svg" width="900"')
+    assert "1 scan, 1 of them unique, by day, " in answer.text
+    whole = analyst.get(f"{acme.url}/timeline", headers=accept)
+    assert ">Acme</title>" in whole.text
+    narrow = analyst.get(f"{acme.code_url}/timeline", headers=accept, query_string="width=299")
+    assert narrow.status_code == 422
+    assert narrow.json["errors"][0]["field"] == "width"
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("period", "8d"), ("period", ""), ("timezone", "Mars/Olympus"), ("timezone", "../../etc"),

@@ -16,31 +16,40 @@ from core.errors import InvalidFields
 from core.http.request import Request
 from core.http.resources.base import Queries, Resource, put_json
 from core.http.schemas import ScanList, ScansQuery, ScanView, TimelineQuery
+from core.services.chart import draw
 from core.services.statistics import Selection
 from core.services.statistics import Timeline as TimelineDocument
 
+_CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = ScanView.__struct_fields__
 _CURSOR = re.compile(r"([0-9]{1,17})-([0-9]{1,18})")
 
 
 class _Timeline(Resource):
-    """Answers with a timeline, as JSON or CSV; of what, the subclasses know."""
+    """Answers with a timeline, as JSON, CSV or a chart; of what, the subclasses know."""
 
     queries: ClassVar[Queries] = {"GET": TimelineQuery}
 
-    def answer(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID | None) -> None:
-        """Send the timeline in the form that the client prefers."""
+    def answer(
+        self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID | None, name: str
+    ) -> None:
+        """Send the timeline in the form that the client prefers; a chart has the name."""
         query: TimelineQuery = req.context.query
         timeline = self.services.statistics.timeline(
             org_id, qr_id, query, compare=query.compare is not None
         )
         resp.append_header("Vary", "Accept")
-        if req.client_prefers(("application/json", "text/csv")) == "text/csv":
-            resp.text = _csv(timeline)
-            resp.content_type = "text/csv; charset=utf-8"
-        else:
-            put_json(resp, timeline)
+        match req.client_prefers(("application/json", "text/csv", "image/svg+xml")):
+            case "text/csv":
+                resp.text = _csv(timeline)
+                resp.content_type = "text/csv; charset=utf-8"
+            case "image/svg+xml":
+                resp.text = draw(timeline, name, query.width)
+                resp.content_type = "image/svg+xml"
+                resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
+            case _:
+                put_json(resp, timeline)
 
 
 class Timeline(_Timeline):
@@ -48,8 +57,8 @@ class Timeline(_Timeline):
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """Send the timeline of one code."""
-        self.services.codes.get(org_id, qr_id)
-        self.answer(req, resp, org_id, qr_id)
+        code = self.services.codes.get(org_id, qr_id)
+        self.answer(req, resp, org_id, qr_id, code.title or code.slug)
 
 
 class OrganizationTimeline(_Timeline):
@@ -57,7 +66,7 @@ class OrganizationTimeline(_Timeline):
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Send the timeline of all codes together."""
-        self.answer(req, resp, org_id, None)
+        self.answer(req, resp, org_id, None, self.services.organizations.get(org_id).name)
 
 
 class Scans(Resource):
