@@ -362,10 +362,24 @@ class _Offsets:
         return self._ask(slot) if known is None else known
 
     def are_whole_hours(self, span: Span) -> bool:
-        """Whether every quarter hour of the span is in the same hour as there in UTC."""
-        ends = any(slot % SlotSize.HOUR for slot in span)
-        days = range(span[0], span[1], SlotSize.DAY)
-        return not ends and all(self.at(slot) % 3600 == 0 for slot in (*days, span[1] - 1))
+        """Whether an hour of UTC is an hour of the local clock, wherever one is in the span."""
+        if any(slot % SlotSize.HOUR for slot in span):
+            return False
+        return all(
+            self._has_whole_hours(day)
+            for day in range(span[0] // SlotSize.DAY, -(-span[1] // SlotSize.DAY))
+        )
+
+    def _has_whole_hours(self, day: int) -> bool:
+        first = day * SlotSize.DAY
+        if self.at(first) % 3600:
+            return False
+        # Clocks may also change by whole hours within one: Casey's went from 00:01 to 03:01.
+        return self._of_day[day] is not None or all(
+            self._ask(slot) % 3600 == 0
+            and self._ask(slot) == self._ask(slot - slot % SlotSize.HOUR)
+            for slot in range(first, first + SlotSize.DAY)
+        )
 
     def _ask(self, slot: int) -> int:
         moment = datetime.fromtimestamp(slot * _QUARTER, self._zone)
