@@ -21,6 +21,7 @@ from core.services.statistics import Timeline as TimelineDocument
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = ScanView.__struct_fields__
+_CSV = "text/csv; charset=utf-8"
 _CURSOR = re.compile(r"([0-9]{1,17})-([0-9]{1,18})")
 
 
@@ -35,10 +36,9 @@ class _Timeline(Resource):
         timeline = self.services.statistics.timeline(
             org_id, qr_id, query, compare=query.compare is not None
         )
-        resp.append_header("Vary", "Accept")
-        if req.client_prefers(("application/json", "text/csv")) == "text/csv":
+        if _wants_csv(req, resp):
             resp.text = _csv(timeline)
-            resp.content_type = "text/csv; charset=utf-8"
+            resp.content_type = _CSV
         else:
             put_json(resp, timeline)
 
@@ -66,10 +66,18 @@ class Scans(Resource):
     queries: ClassVar[Queries] = {"GET": ScansQuery}
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
-        """List the scans of one code, newest first."""
+        """List the scans of one code, newest first: a page as JSON, or all of them as CSV."""
         query: ScansQuery = req.context.query
         before = _position(query.cursor) if query.cursor is not None else None
-        self.services.codes.get(org_id, qr_id)
+        code = self.services.codes.get(org_id, qr_id)
+        if _wants_csv(req, resp):
+            if "per_page" in req.params:
+                reason = "CSV has no pages, but all scans; leave it out"
+                raise InvalidFields.of("per_page", reason)
+            resp.stream = self.services.exports.scans(qr_id, before)
+            resp.content_type = _CSV
+            resp.downloadable_as = f"{code.slug}-scans.csv"
+            return
         scans = self.services.statistics.latest(qr_id, before, query.per_page + 1)
         page = scans[: query.per_page]
         last = _cursor(page[-1]) if len(scans) > len(page) else None
@@ -101,6 +109,12 @@ class OrganizationStats(_Stats):
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Send the totals of all codes together."""
         self.answer(req, resp, org_id, None)
+
+
+def _wants_csv(req: Request, resp: falcon.Response) -> bool:
+    """Whether the client prefers CSV to JSON; caches are told that the answer depends on it."""
+    resp.append_header("Vary", "Accept")
+    return req.client_prefers(("application/json", "text/csv")) == "text/csv"
 
 
 def _cursor(scan: RecordedScan) -> str:
