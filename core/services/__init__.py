@@ -22,6 +22,7 @@ from core.services.accounts import Accounts
 from core.services.archives import Archives
 from core.services.codes import CodeService
 from core.services.enrichment import Enrichment
+from core.services.exports import Exports
 from core.services.images import ImageService
 from core.services.journal.drainer import Drainer
 from core.services.journal.supervisor import Supervisor
@@ -101,6 +102,7 @@ class Services:
             settings.journal, self.scan_store, self.enrichment, settings.scans, clock, token_bytes
         )
         self.statistics = Statistics(self.scan_store, components.periods, settings.scans, clock)
+        self.exports = Exports(self.scan_store)
         self.supervisor = Supervisor(settings.journal)
         self._opened: list[Storage | ScanStore | Cache] = []
 
@@ -115,6 +117,7 @@ class Services:
         self.logos.open(offload)
         self.signatures.open()
         self.journal.open(offload)
+        self.exports.open(offload)
         try:
             for part in (self.storage, self.scan_store, self.cache):
                 part.open()

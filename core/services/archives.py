@@ -21,6 +21,7 @@ from core.domain.images import ImageOptions
 from core.errors import InvalidFields
 from core.services.codes import CodeService
 from core.services.images import ImageService, Plan
+from core.services.spreadsheets import cell
 from core.services.styles import Looks, Styles
 from core.settings import CodesSettings
 
@@ -42,9 +43,6 @@ _PACKED = frozenset({"image/png", "image/webp", "image/jpeg"})
 _DEVICES = frozenset(
     ["CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))]
 )
-
-# What makes a spreadsheet take a cell for a formula (OWASP, CSV injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 _Drawn = tuple[Code, bytes | InvalidFields]
 
@@ -142,7 +140,7 @@ class Archives:
         """A code's line of the catalogue."""
         link, tags = self._codes.short_url(code), ", ".join(code.tags)
         values = (name, code.slug, code.title, link, code.destination, tags, problem)
-        return [f"'{value}" if value.startswith(_FORMULA) else value for value in values]
+        return [cell(value) for value in values]
 
 
 class _Window(io.RawIOBase):

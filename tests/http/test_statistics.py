@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from falcon.testing import create_environ
 
 from core.app import Application
 from core.domain.accounts import Role
 from core.domain.codes import CodeDraft
 from core.domain.periods import Interval
 from core.domain.scans import Scan
+from core.errors import StorageUnavailable
+from core.services import exports
 from core.services.statistics import Selection
 from tests.http.conftest import Api, Clock, Tenant
 
@@ -237,6 +242,202 @@ def test_a_bad_cursor_is_refused(analyst: Api, acme: Tenant, query: str) -> None
     answer = analyst.get(f"{acme.code_url}/scans", query_string=query)
     assert answer.status_code == 422
     assert answer.json["errors"][0]["field"] == query.partition("=")[0]
+
+
+CSV = {"Accept": "text/csv"}
+HEAD = "at,bot,unique,country,device,os,browser,language,referrer"
+
+
+def lines(body: bytes) -> list[str]:
+    """The lines of a CSV file without its head; each of them ends as RFC 4180 has it."""
+    head, *rows, end = body.decode().split("\r\n")
+    assert (head, end) == (HEAD, "")
+    return rows
+
+
+def exported(app: Application, tenant: Tenant) -> Iterator[bytes]:
+    """The body of an export as a server takes it: a piece at a time."""
+    headers = {**CSV, "Cookie": tenant.cookies[Role.ANALYST]}
+    environ = create_environ(f"{tenant.code_url}/scans", headers=headers)
+    return iter(app(environ, lambda *_: None))
+
+
+def test_all_scans_come_as_csv_newest_first(app: Application, analyst: Api, acme: Tenant) -> None:
+    at = datetime(2026, 5, 6, 8, tzinfo=UTC)
+    known = ("DE", "mobile", "iOS", "Safari", "de", "example.com")
+    later = at + timedelta(microseconds=1)
+    app.services.scan_store.append(
+        [
+            Scan(acme.code.id, acme.id, at, b"a" * 16, False, *known),
+            Scan(acme.code.id, acme.id, later, None, True, browser='Odd, "quoted"'),
+        ]
+    )
+    answer = analyst.get(f"{acme.code_url}/scans", headers=CSV)
+    assert answer.content == (
+        b"at,bot,unique,country,device,os,browser,language,referrer\r\n"
+        b'2026-05-06T08:00:00.000001+00:00,true,false,,,,"Odd, ""quoted""",,\r\n'
+        b"2026-05-06T08:00:00.000000+00:00,false,true,DE,mobile,iOS,Safari,de,example.com\r\n"
+    )
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="acme-menu-scans.csv"'
+    assert answer.headers["Vary"] == "Accept"
+    listed = analyst.get(f"{acme.code_url}/scans")
+    assert list(listed.json["items"][0]) == HEAD.split(",")
+    assert listed.headers["Vary"] == "Accept"
+    assert "Content-Disposition" not in listed.headers
+
+
+def test_a_code_without_scans_has_an_export_of_a_head(analyst: Api, acme: Tenant) -> None:
+    assert lines(analyst.get(f"{acme.code_url}/scans", headers=CSV).content) == []
+    head = analyst("HEAD", f"{acme.code_url}/scans", headers=CSV)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Type"].startswith("text/csv")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 6, 7])
+def test_an_export_of_many_pages_is_whole(
+    app: Application,
+    analyst: Api,
+    acme: Tenant,
+    globex: Tenant,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    monkeypatch.setattr(exports, "PAGE", 3)
+    moments = [f"2026-05-06T08:00:0{n // 2}.{n:06}Z" for n in range(number)]
+    record(app, acme, *moments)
+    record(app, globex, "2026-05-06T08:00:00Z")
+    rows = lines(analyst.get(f"{acme.code_url}/scans", headers=CSV).content)
+    assert [row[:26] for row in rows] == [moment[:26] for moment in reversed(moments)]
+
+
+def test_an_export_goes_on_from_the_cursor_of_a_page(
+    app: Application, analyst: Api, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "PAGE", 2)
+    record(app, acme, *(f"2026-05-06T08:00:0{n // 3}Z" for n in range(8)))
+    url = f"{acme.code_url}/scans"
+    cursor = analyst.get(url, params={"per_page": 3}).json["next"]
+    rest = analyst.get(url, params={"cursor": cursor}, headers=CSV).content
+    assert lines(rest) == lines(analyst.get(url, headers=CSV).content)[3:]
+
+
+@pytest.mark.parametrize("query", ["per_page=50", "cursor=x", "page=2", "start=2026-05-01"])
+def test_an_export_is_refused_where_the_query_cannot_be(
+    analyst: Api, acme: Tenant, query: str
+) -> None:
+    answer = analyst.get(f"{acme.code_url}/scans", query_string=query, headers=CSV)
+    assert answer.status_code == 422
+    assert [e["field"] for e in answer.json["errors"]] == [query.partition("=")[0]]
+    assert "Content-Disposition" not in answer.headers
+
+
+def test_scans_that_arrive_during_an_export_neither_hide_nor_repeat_others(
+    app: Application, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "PAGE", 2)
+    there = [f"2026-05-06T08:00:0{n}Z" for n in (0, 0, 0, 1, 2, 2, 2)]
+    record(app, acme, *there)
+    pieces = exported(app, acme)
+    body = next(pieces)
+    for piece in pieces:
+        body += piece
+        # One from now, one that is late, and one of the very moment at which the page ended.
+        last = body.decode().splitlines()[-1].partition(",")[0]
+        if len(lines(body)) < 9:
+            record(app, acme, "2026-05-06T12:00:00Z", "2026-05-05T08:00:00Z", last)
+    found = Counter(row[:19] for row in lines(body))
+    assert not found.keys() & {"2026-05-06T12:00:00"}
+    late = found.pop("2026-05-05T08:00:00")
+    assert late >= 1
+    # The others of the same moments were stored later, and come before those that were there.
+    assert found == Counter(moment[:19] for moment in there)
+
+
+def test_no_cell_of_an_export_is_a_formula(app: Application, analyst: Api, acme: Tenant) -> None:
+    at = datetime(2026, 5, 6, 8, tzinfo=UTC)
+    evil = ("=1", "+1", "-1", "@SUM(A1)", "\tx", '=HYPERLINK("https://evil.example")')
+    app.services.scan_store.append([Scan(acme.code.id, acme.id, at, None, False, *evil)])
+    (row,) = lines(analyst.get(f"{acme.code_url}/scans", headers=CSV).content)
+    assert row == (
+        "2026-05-06T08:00:00.000000+00:00,false,false,'=1,'+1,'-1,'@SUM(A1),'\tx,"
+        '"\'=HYPERLINK(""https://evil.example"")"'
+    )
+
+
+def test_a_client_that_leaves_ends_the_export(
+    app: Application, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "PAGE", 2)
+    record(app, acme, *(f"2026-05-06T08:00:0{n}Z" for n in range(9)))
+    latest, pages = app.services.scan_store.latest, 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal pages
+        pages += 1
+        return latest(*arguments)
+
+    monkeypatch.setattr(app.services.scan_store, "latest", counted)
+    pieces: Any = exported(app, acme)
+    next(pieces)
+    next(pieces)
+    pieces.close()
+    assert list(pieces) == []
+    assert pages == 2
+
+
+def test_an_export_takes_its_pages_to_where_they_hold_nobody_up(
+    app: Application, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "PAGE", 2)
+    record(app, acme, *(f"2026-05-06T08:00:0{n}Z" for n in range(5)))
+    trips = 0
+
+    def offload(function: Any, *arguments: object) -> Any:
+        nonlocal trips
+        trips += 1
+        return function(*arguments)
+
+    app.services.exports.open(offload)
+    assert len(lines(b"".join(exported(app, acme)))) == 5
+    assert trips == 3
+
+
+def test_an_export_from_a_database_that_is_away_is_503(
+    app: Application, analyst: Api, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StorageUnavailable("The database is away.")
+
+    monkeypatch.setattr(app.services.scan_store, "latest", away)
+    answer = analyst.get(f"{acme.code_url}/scans", headers=CSV)
+    assert answer.status_code == 503
+    assert "Content-Disposition" not in answer.headers
+
+
+def test_an_export_takes_the_same_memory_for_many_scans_as_for_few(
+    app: Application, acme: Tenant
+) -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def peak(first: int, last: int) -> int:
+        app.services.scan_store.append(
+            [
+                Scan(acme.code.id, acme.id, begin + timedelta(seconds=n), None, False, "DE")
+                for n in range(first, last)
+            ]
+        )
+        tracemalloc.start()
+        try:
+            rows = sum(piece.count(b"\r\n") for piece in app.services.exports.scans(acme.code.id))
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert rows == last + 1
+        return most
+
+    few, many = peak(0, 10_000), peak(10_000, 50_000)
+    assert many < 1.2 * few, (few, many)
 
 
 def test_a_span_of_ones_own_is_answered(app: Application, analyst: Api, acme: Tenant) -> None:

@@ -7,10 +7,17 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
+from core.app import create_app
+from core.domain.scans import Scan
+from core.services.exports import PAGE
+from core.settings import load
 from tests.integration.service import ROOT, Service
 
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile Safari/604.1"
@@ -68,6 +75,40 @@ def test_scans_of_many_clients_at_once_are_all_counted(service: Service) -> None
     service.wait_until(lambda: me("GET", f"{codes}/{code}/stats").json()["scans"] >= 200)
     stats = me("GET", f"{codes}/{code}/stats").json()
     assert (stats["scans"], stats["unique"]) == (200, 1)
+
+
+def test_several_exports_at_once_are_whole_and_scans_are_answered_meanwhile(
+    service: Service,
+) -> None:
+    me = service.sign_in()
+    org = me("GET", "/api/session").json()["organizations"][0]["id"]
+    codes = f"/api/organizations/{org}/qr-codes"
+    code = me("POST", codes, {"destination": "https://example.com", "slug": "long"}).json()["id"]
+    begin = datetime(2026, 5, 6, tzinfo=UTC)
+    moments = [begin + timedelta(seconds=n) for n in range(5 * PAGE)]
+    app = create_app(load(None, service.environ))
+    app.services.open()
+    try:
+        app.services.scan_store.append(
+            [Scan(UUID(code), UUID(org), at, None, False) for at in moments]
+        )
+    finally:
+        app.services.close()
+    token = me("POST", f"/api/organizations/{org}/api-keys", {"name": "Export", "role": "analyst"})
+    headers = {"Accept": "text/csv", "Authorization": f"Bearer {token.json()['token']}"}
+    times = [moment.isoformat(timespec="microseconds") for moment in reversed(moments)]
+
+    def export(_: int) -> list[str]:
+        rows = service.request("GET", f"{codes}/{code}/scans", None, headers).body.splitlines()
+        return [row.partition(b",")[0].decode() for row in rows]
+
+    with ThreadPoolExecutor(6) as pool:
+        exported = pool.map(export, range(6))
+        # Scans of another code: those of this one might come late, and be among the rows.
+        me("POST", codes, {"destination": "https://example.com", "slug": "other"})
+        answers = [service.request("GET", "/r/other").status for _ in range(20)]
+    assert all(rows == ["at", *times] for rows in exported)
+    assert answers == [302] * 20
 
 
 def test_a_stop_lets_a_request_in_flight_finish(service: Service) -> None:

@@ -23,6 +23,7 @@ from core.services.statistics import Timeline as TimelineDocument
 _CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = ScanView.__struct_fields__
+_CSV = "text/csv; charset=utf-8"
 _CURSOR = re.compile(r"([0-9]{1,17})-([0-9]{1,18})")
 
 
@@ -39,11 +40,10 @@ class _Timeline(Resource):
         timeline = self.services.statistics.timeline(
             org_id, qr_id, query, compare=query.compare is not None
         )
-        resp.append_header("Vary", "Accept")
-        match req.client_prefers(("application/json", "text/csv", "image/svg+xml")):
+        match _preferred(req, resp, "application/json", "text/csv", "image/svg+xml"):
             case "text/csv":
                 resp.text = _csv(timeline)
-                resp.content_type = "text/csv; charset=utf-8"
+                resp.content_type = _CSV
             case "image/svg+xml":
                 resp.text = draw(timeline, name, query.width)
                 resp.content_type = "image/svg+xml"
@@ -75,10 +75,18 @@ class Scans(Resource):
     queries: ClassVar[Queries] = {"GET": ScansQuery}
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
-        """List the scans of one code, newest first."""
+        """List the scans of one code, newest first: a page as JSON, or all of them as CSV."""
         query: ScansQuery = req.context.query
         before = _position(query.cursor) if query.cursor is not None else None
-        self.services.codes.get(org_id, qr_id)
+        code = self.services.codes.get(org_id, qr_id)
+        if _preferred(req, resp, "application/json", "text/csv") == "text/csv":
+            if "per_page" in req.params:
+                reason = "CSV has no pages, but all scans; leave it out"
+                raise InvalidFields.of("per_page", reason)
+            resp.stream = self.services.exports.scans(qr_id, before)
+            resp.content_type = _CSV
+            resp.downloadable_as = f"{code.slug}-scans.csv"
+            return
         scans = self.services.statistics.latest(qr_id, before, query.per_page + 1)
         page = scans[: query.per_page]
         last = _cursor(page[-1]) if len(scans) > len(page) else None
@@ -110,6 +118,12 @@ class OrganizationStats(_Stats):
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Send the totals of all codes together."""
         self.answer(req, resp, org_id, None)
+
+
+def _preferred(req: Request, resp: falcon.Response, *types: str) -> str:
+    """The type that the client prefers; caches are told that the answer depends on it."""
+    resp.append_header("Vary", "Accept")
+    return req.client_prefers(types) or types[0]
 
 
 def _cursor(scan: RecordedScan) -> str:
