@@ -12,7 +12,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -101,6 +101,7 @@ class ScansSettings(Struct, frozen=True):
     drain_batch: Annotated[int, Meta(ge=1, le=100_000)] = 5000
     max_points: Annotated[int, Meta(ge=400, le=10_000)] = 1000
     keep_events_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
+    opt_out: tuple[str, ...] = ()
 
 
 class CacheSettings(Struct, frozen=True):
@@ -285,13 +286,8 @@ def _check(settings: Settings) -> None:
             f"service.base_url: {(service.base_url or settings.base_url)!r} is not an address "
             "such as https://qr.example.com"
         )
-    for network in settings.http.trusted_proxies:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"http.trusted_proxies: {error}; write networks as 10.0.0.0/8"
-            ) from None
+    _check_networks("http.trusted_proxies", settings.http.trusted_proxies)
+    _check_networks("scans.opt_out", settings.scans.opt_out)
     if settings.images.min_size > settings.images.max_size:
         raise ConfigurationError(
             "images.min_size: is larger than images.max_size; make it the smaller of the two"
@@ -315,6 +311,21 @@ def _check(settings: Settings) -> None:
         if scheme.lower() in ("javascript", "data", "vbscript", "file"):
             raise ConfigurationError(
                 f"codes.schemes: {scheme!r} would run in the visitor's browser; leave it out"
+            )
+
+
+def _check_networks(setting: str, names: Sequence[str]) -> None:
+    for name in names:
+        try:
+            network = ipaddress.ip_network(name)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{setting}: {error}; write networks as 10.0.0.0/8, single addresses as 192.0.2.7"
+            ) from None
+        # Addresses are compared as IPv4 where they are; such a network would hold none of them.
+        if network.version == 6 and network.network_address.ipv4_mapped is not None:
+            raise ConfigurationError(
+                f"{setting}: {name!r} holds IPv4 addresses; write it as IPv4, such as 10.0.0.0/8"
             )
 
 

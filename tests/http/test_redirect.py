@@ -12,6 +12,7 @@ import pytest
 from core.app import Application, create_app
 from core.errors import StorageUnavailable
 from core.http.client import client_address, networks
+from core.services.journal.writer import SUFFIX
 from tests.http.conftest import Api, Clock, Seed, Tenant, settings_in
 
 PHONE = (
@@ -260,6 +261,69 @@ def test_the_client_is_the_last_address_that_is_no_trusted_proxy(
     peer: str, header: str | None, client: str
 ) -> None:
     assert client_address(peer, header, networks(["10.0.0.0/8"])) == client
+
+
+OPT_OUT = {"scans": {"opt_out": ["203.0.113.0/24", "198.51.100.7", "2001:db8:7::/48"]}}
+BEHIND_PROXY = OPT_OUT | {"http": {"trusted_proxies": ["10.0.0.0/8"]}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "peer", "header", "counted"),
+    [
+        ({}, "203.0.113.9", None, 1),
+        (OPT_OUT, "203.0.113.9", None, 0),
+        (OPT_OUT, "203.0.114.9", None, 1),
+        (OPT_OUT, "198.51.100.7", None, 0),
+        (OPT_OUT, "198.51.100.8", None, 1),
+        (OPT_OUT, "::ffff:203.0.113.9", None, 0),
+        (OPT_OUT, "2001:db8:7:1::5", None, 0),
+        (OPT_OUT, "2001:db8:8::5", None, 1),
+        (OPT_OUT, "", None, 1),
+        (OPT_OUT, "192.0.2.1", "203.0.113.9", 1),
+        (OPT_OUT, "203.0.113.9", "192.0.2.1", 0),
+        (BEHIND_PROXY, "10.0.0.1", "203.0.113.9", 0),
+        (BEHIND_PROXY, "10.0.0.1", "::ffff:203.0.113.9", 0),
+        (BEHIND_PROXY, "10.0.0.1", "203.0.113.9, 192.0.2.1", 1),
+        (BEHIND_PROXY, "10.0.0.1", "192.0.2.1", 1),
+        (BEHIND_PROXY, "10.0.0.1", None, 1),
+    ],
+)
+def test_scans_from_networks_that_are_opted_out_lead_on_and_are_not_counted(
+    app: Application,
+    anonymous: Api,
+    owner: Api,
+    acme: Tenant,
+    peer: str,
+    header: str | None,
+    counted: int,
+) -> None:
+    headers = {**BROWSER, **({"X-Forwarded-For": header} if header else {})}
+    # The second time the decision is remembered.
+    for _ in range(2):
+        answer = anonymous.get("/r/acme-menu", headers=headers, remote_addr=peer)
+        assert answer.headers["Location"] == "https://acme.example/menu"
+        assert answer.status_code == 302
+    stats = owner.get(f"{acme.code_url}/stats").json
+    assert (stats["scans"], stats["unique"]) == (2 * counted, counted)
+    assert len(app.services.scan_store.latest(acme.code.id, None, 5)) == 2 * counted
+    assert total(owner, acme) == 2 * counted
+
+
+@pytest.mark.parametrize("sections", [OPT_OUT])
+def test_scans_that_are_opted_out_leave_max_scans_and_the_journal_alone(
+    app: Application, anonymous: Api, editor: Api, acme: Tenant
+) -> None:
+    editor.patch(acme.code_url, {"max_scans": 1})
+    own = {"remote_addr": "203.0.113.9", "headers": BROWSER}
+    for _ in range(3):
+        assert anonymous.get("/r/acme-menu", **own).status_code == 302
+    assert anonymous.get("/r/unknown", **own).status_code == 404
+    app.services.journal.flush()
+    assert list(app.settings.journal.glob(f"*{SUFFIX}")) == []
+    assert anonymous.get("/r/acme-menu", headers=BROWSER).status_code == 302
+    # Where the limit is reached, it holds for everybody.
+    assert anonymous.get("/r/acme-menu", headers=BROWSER).status_code == 410
+    assert anonymous.get("/r/acme-menu", **own).status_code == 410
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,25 @@ def test_an_unknown_section_is_refused() -> None:
         ),
         ("http", {"trusted_proxies": ["proxy"]}, "write networks as 10.0.0.0/8"),
         ("http", {"trusted_proxies": ["10.0.0.1/8"]}, "http.trusted_proxies: 10.0.0.1/8 has host"),
+        (
+            "http",
+            {"trusted_proxies": ["::ffff:10.0.0.1"]},
+            "'::ffff:10.0.0.1' holds IPv4 addresses",
+        ),
+        ("scans", {"opt_out": "10.0.0.0/8"}, "scans.opt_out: must be a list; got '10.0.0.0/8'"),
+        ("scans", {"opt_out": ["::1", "office"]}, "scans.opt_out: 'office' does not appear to be"),
+        (
+            "scans",
+            {"opt_out": ["10.0.0.1/8"]},
+            "scans.opt_out: 10.0.0.1/8 has host bits set; write",
+        ),
+        ("scans", {"opt_out": ["10.0.0.0/33"]}, "scans.opt_out: '10.0.0.0/33' does not appear to"),
+        ("scans", {"opt_out": [""]}, "scans.opt_out: '' does not appear to be"),
+        (
+            "scans",
+            {"opt_out": ["::ffff:10.0.0.0/104"]},
+            "scans.opt_out: '::ffff:10.0.0.0/104' holds",
+        ),
         ("cache", {"image_ttl": 0}, "cache.image_ttl: must be more than 0"),
         ("codes", {"slug_length": 5}, "codes.slug_length: must be at least 6; got 5"),
         ("codes", {"schemes": ["https", "JavaScript"]}, "codes.schemes: 'JavaScript' would run in"),
@@ -184,6 +203,12 @@ def test_the_address_from_outside_ends_without_a_slash(base_url: str | None, exp
 def test_an_address_to_listen_at_is_a_host_and_a_port(bind: str) -> None:
     settings = parsed("service", bind=bind, base_url="https://qr.example")
     assert settings.service.bind == bind
+
+
+def test_networks_may_be_of_both_families_and_single_addresses() -> None:
+    names = ("203.0.113.0/24", "198.51.100.7", "2001:db8::/32", "::1", "0.0.0.0/0", "::/0")
+    assert parsed("scans", opt_out=list(names)).scans.opt_out == names
+    assert parsed("http", trusted_proxies=list(names)).http.trusted_proxies == names
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -13,7 +13,7 @@ from core.domain.codes import Code
 from core.domain.scans import Visit
 from core.errors import Gone, NotFound, StorageUnavailable
 from core.http import problems
-from core.http.client import client_address, is_trusted, networks
+from core.http.client import client_address, is_trusted, networks, opted_out
 from core.http.request import Request
 from core.http.resources.base import AnyQuery, Queries, Resource
 from core.services import Services
@@ -36,21 +36,25 @@ class Redirect(Resource):
         super().__init__(services, settings)
         self._trusted = networks(settings.http.trusted_proxies)
         self._country_header = settings.http.country_header
+        self._opted_out = opted_out(settings.scans.opt_out)
 
     def on_get(self, req: Request, resp: falcon.Response, slug: str) -> None:
         """Send the visitor on, and count the scan before he is told where to."""
-        self._answer(req, resp, slug, count=True)
+        address = client_address(req.remote_addr, req.get_header("X-Forwarded-For"), self._trusted)
+        own = self._opted_out is not None and self._opted_out(address)
+        self._answer(req, resp, slug, None if own else address)
 
     def on_head(self, req: Request, resp: falcon.Response, slug: str) -> None:
         """Tell where the code leads, without counting."""
-        self._answer(req, resp, slug, count=False)
+        self._answer(req, resp, slug, None)
 
-    def _answer(self, req: Request, resp: falcon.Response, slug: str, *, count: bool) -> None:
+    def _answer(self, req: Request, resp: falcon.Response, slug: str, address: str | None) -> None:
+        """Send the visitor on; the scan is counted for `address`, or not at all without one."""
         resp.set_header("Cache-Control", "no-store")
         try:
-            code, target = self._follow(req, slug, count=count)
-            if count:
-                self.services.journal.record(self._visit(req, code))
+            code, target = self._follow(req, slug, count=address is not None)
+            if address is not None:
+                self.services.journal.record(self._visit(req, code, address))
         except (NotFound, Gone, StorageUnavailable) as error:
             if not _is_for_people(req):
                 raise
@@ -67,16 +71,14 @@ class Redirect(Resource):
                 self.services.journal.miss()
             raise
 
-    def _visit(self, req: Request, code: Code) -> Visit:
+    def _visit(self, req: Request, code: Code, address: str) -> Visit:
         purpose = req.get_header("Sec-Purpose") or req.get_header("Purpose") or ""
         get = req.get_header
         return Visit(
             code_id=code.id,
             organization_id=code.organization_id,
             at=self.services.clock(),
-            address=client_address(
-                req.remote_addr, req.get_header("X-Forwarded-For"), self._trusted
-            ),
+            address=address,
             user_agent=(req.user_agent or "")[:_USER_AGENT_MAX],
             prefetch="prefetch" in purpose.lower() or "prerender" in purpose.lower(),
             do_not_track=get("DNT") == "1" or get("Sec-GPC") == "1",
