@@ -266,7 +266,9 @@ def test_every_number_is_what_a_recount_gives(backend: Backend, era: str) -> Non
     chance = trial.chance
     zones = distinct_zones(era)
     answers = []
-    for n in range(400 if FULL else 8 if sqlite else 3):
+    for n in range(400):
+        if n >= (400 if FULL else 8 if sqlite else 3) and "some" in answers:
+            break
         zone = trial.special if n % 3 == 0 else chance.choice(zones)
         trial.pick_now(zone)
         period, start, end = chance.choice([None, *PERIODS]), None, None
