@@ -130,7 +130,7 @@ class ImagesSettings(Struct, frozen=True):
     boost_error_correction: bool = True
     min_size: Positive = 100
     max_size: Annotated[int, Meta(ge=1, le=20_000)] = 2000
-    max_content: Annotated[int, Meta(ge=1, le=7089)] = 2953
+    max_content: Annotated[int, Meta(ge=1, le=7089)] = 7089
     max_symbols: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
     ad_hoc_styles: bool = True
     min_contrast: Annotated[float, Meta(ge=1, le=21)] = 3.0

@@ -133,8 +133,9 @@ class ImageService:
         """Raise InvalidFields for content that is longer than the setting allows."""
         size = len(content.encode())
         if size > self._settings.max_content:
+            most = self._settings.max_content
             raise InvalidFields.of(
-                "content", f"{size} bytes are too many; at most {self._settings.max_content}"
+                "content", f"{size} bytes are too many; at most {most} (setting images.max_content)"
             )
 
     def check_content(self, content: str) -> None:
@@ -293,6 +294,12 @@ class ImageService:
         try:
             return self._symbol(plan.content, options.error_correction, options.symbol)
         except ValueError as error:
+            if options.symbol is SymbolKind.QR:
+                # The content itself is to blame where the lowest level does not hold it either.
+                try:
+                    self._symbol(plan.content, ErrorCorrection.L, SymbolKind.QR)
+                except ValueError as lowest:
+                    raise InvalidFields.of("content", str(lowest)) from lowest
             raise InvalidFields.of("error_correction", str(error)) from error
 
     def _encode(self, content: str, level: ErrorCorrection, kind: SymbolKind) -> Symbol:

@@ -392,3 +392,30 @@ class TestPresetsOnly:
         assert set(problems) == set(BLUE_DOTS)
         style = {"style": str(acme.style_id)}
         assert member.get(f"{acme.code_url}/image", params=style).status_code == 200
+
+
+def test_a_content_that_is_too_long_is_told_how_long_it_may_be_at_its_level(
+    member: Api, acme: Tenant
+) -> None:
+    for level, most, length, field in (
+        ("L", 2953, 3000, "content"),
+        ("M", 2331, 2400, "error_correction"),
+        ("Q", 1663, 1700, "error_correction"),
+        ("H", 1273, 1300, "error_correction"),
+    ):
+        body = {"content": "x" * length, "error_correction": level}
+        answer = member.post(f"{acme.url}/images", body)
+        assert answer.status_code == 422
+        (error,) = answer.json["errors"]
+        assert error["field"] == field
+        assert f"{level} at most {most} fit" in error["message"]
+
+
+def test_digits_fit_to_the_last_one(member: Api, acme: Tenant) -> None:
+    for level, most in (("L", 7089), ("H", 3057)):
+        body = {"content": "7" * most, "error_correction": level, "size": 1000}
+        assert decoded(member.post(f"{acme.url}/images", body)) == body["content"]
+        assert (
+            member.post(f"{acme.url}/images", {**body, "content": "7" * (most + 1)}).status_code
+            == 422
+        )
