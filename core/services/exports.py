@@ -38,7 +38,7 @@ class Exports:
         self._fetching = threading.Lock()
 
     def open(self, offload: Offload) -> None:
-        """Get ready: `offload` does the writing from now on, and lets others be answered meanwhile."""
+        """Get ready: `offload` writes from now on, and lets others be answered meanwhile."""
         self._offload = offload
 
     def scans(self, code_id: UUID, before: _Position | None = None) -> Iterator[bytes]:
