@@ -10,10 +10,15 @@ def not_modified(req: falcon.Request, entity_tag: str) -> bool:
 
     Tags are compared weakly, as RFC 9110 (13.1.2) asks: `W/` makes no difference.
     """
-    header = req.get_header("If-None-Match")
-    if header is None:
-        return False
-    if header.strip() == "*":
+    if names_any(req):
         return True
+    if req.get_header("If-None-Match") is None:
+        return False
     opaque = entity_tag.strip('"')
     return any(str(tag) == opaque for tag in req.if_none_match or ())
+
+
+def names_any(req: falcon.Request) -> bool:
+    """Whether `If-None-Match` is `*`, which any representation fulfils that there is."""
+    header = req.get_header("If-None-Match")
+    return header is not None and header.strip() == "*"

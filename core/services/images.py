@@ -161,6 +161,9 @@ class ImageService:
                 reason = "a Micro QR code is too small for a logo; use symbol=qr or logo=none"
                 raise InvalidFields.of("logo", reason)
             options = replace(options, error_correction=ErrorCorrection.H)
+        else:
+            # A size without a logo shows nothing, and asks for no proof.
+            look = replace(look, logo_size=PLAIN.logo_size)
         fingerprints = (
             self._encoder.fingerprint,
             self._renderers[options.format].fingerprint,

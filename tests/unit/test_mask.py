@@ -8,6 +8,7 @@ import pytest
 import segno
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from segno import consts
 
 from core.domain.images import ErrorCorrection
 from plugins.encoders.mask import MASKS, best_mask, penalties, with_best_mask
@@ -35,6 +36,16 @@ def test_the_choice_is_segnos_in_every_version_and_level(version: int) -> None:
             length = chance.randint(1, 7)
             content = "".join(chance.choices("0123456789ABCDEFabcdef /:%", k=length))
             assert_same_choice(content, level, version)
+
+
+@pytest.mark.parametrize("version", range(1, 41))
+def test_the_choice_is_segnos_for_full_symbols(version: int) -> None:
+    chance = random.Random(version)
+    for level in chance.sample(LEVELS, 2):
+        bits = consts.SYMBOL_CAPACITY[version][consts.ERROR_MAPPING[level]]
+        # The mode and the length of the content come first (ISO/IEC 18004, 7.4.1).
+        room = (bits - 4 - (8 if version < 10 else 16)) // 8
+        assert_same_choice("".join(chance.choices("abcdef./:%?=", k=room)), level, version)
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -17,7 +17,7 @@ from core.domain.images import ImageOptions, SignedOptions, with_level
 from core.domain.looks import LookOptions, look_rules, options_of
 from core.domain.validation import collect, read
 from core.errors import InvalidFields, NotFound
-from core.http.conditional import not_modified
+from core.http.conditional import names_any, not_modified
 from core.http.request import Request
 from core.http.resources.base import Queries, Resource, put_json
 from core.http.schemas import BusinessCodeDraft, BusinessCodeView
@@ -54,6 +54,9 @@ class _Image(Resource):
 
     def answer(self, req: Request, resp: falcon.Response, plan: Plan, file_name: str) -> None:
         """Send the image, or 304 where the client has it."""
+        if names_any(req):
+            # Whether there is an image at all, only drawing it tells: its look may be refused.
+            self.services.images.picture(plan)
         resp.set_header("ETag", plan.entity_tag)
         if not_modified(req, plan.entity_tag):
             resp.status = 304
