@@ -92,7 +92,8 @@ class Postgres:
         return f"host={self._folder} user=quietzone dbname={database}"
 
     def start(self) -> None:
-        """Start the server and wait until it answers."""
+        """Start the server, again after it was stopped, and wait until it answers."""
+        assert self._process is None, "the server runs already"
         options = {
             "listen_addresses": "",
             "unix_socket_directories": str(self._folder),
@@ -124,11 +125,13 @@ class Postgres:
 
     def halt(self) -> None:
         """Stop the server at once, cutting every connection."""
-        assert self._process is not None
-        # SIGINT is PostgreSQL's fast shutdown.
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait(60)
-        self._process = None
+        # PostgreSQL's fast shutdown.
+        self._end(signal.SIGINT)
+
+    def crash(self) -> None:
+        """Stop the server as if it had crashed: the next start has to recover the databases."""
+        # PostgreSQL's immediate shutdown.
+        self._end(signal.SIGQUIT)
 
     def stop(self) -> None:
         """Stop the server and remove its files."""
@@ -147,6 +150,12 @@ class Postgres:
         """Remove a database, with whoever is still connected to it."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _end(self, how: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(how)
+        self._process.wait(60)
+        self._process = None
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._bin / program), *arguments]

@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,14 @@ class Answer:
 
 
 class Service:
-    """`quietzone init` and `quietzone serve` on a free loopback port, in a folder of a test."""
+    """`quietzone init` and `quietzone serve` on a free loopback port, in a folder of a test.
 
-    def __init__(self, folder: Path, **environ: str) -> None:
+    `within` are the words of a command that serves by replacing itself with what follows them.
+    """
+
+    def __init__(self, folder: Path, *, within: Sequence[str] = (), **environ: str) -> None:
         self.data = folder / "data"
+        self._within = within
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address: tuple[str, int] = probe.getsockname()
@@ -62,7 +67,11 @@ class Service:
         """Serve, again after it has ended, and wait until it is ready."""
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(QUIETZONE), "serve"], env=self.environ, cwd=ROOT, stdout=log, stderr=log
+                [*self._within, str(QUIETZONE), "serve"],
+                env=self.environ,
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
             )
         try:
             self.wait_until(self._is_ready)
@@ -81,8 +90,8 @@ class Service:
 
     @property
     def journal(self) -> Path:
-        """The folder of the scan journal."""
-        return self.data / "journal"
+        """The folder of the scan journal, as the service sees it."""
+        return Path(f"/proc/{self.process.pid}/root{self.data}/journal")
 
     @property
     def log(self) -> str:
@@ -157,6 +166,14 @@ class Service:
         before = set(self.workers())
         os.kill(min(before), signal.SIGKILL)
         self.wait_until(lambda: len(set(self.workers()) - before) >= 1)
+
+    def kill(self, *, alone: bool) -> None:
+        """`kill -9` the master; unless `alone`, all that it and its workers have started as well."""
+        children = [] if alone else [*self.workers(), *self.drainers()]
+        for pid in (self.process.pid, *children):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait for `condition`; fails with the service's log when patience ends."""

@@ -29,14 +29,13 @@ from core.services.journal.records import (
     read,
     version_of,
 )
-from core.services.journal.writer import SUFFIX
+from core.services.journal.writer import SUFFIX, node
 from core.settings import ScansSettings
 
 LOCK = "drainer.lock"
 """Whose lock (`flock`) makes a process the node's drainer."""
 
 _STATUS = "drainer.json"
-_NODE = "node"
 
 # Removed rows at a time, so that nobody waits long for them, and how often that is looked for.
 _TIDY_BATCH = 2000
@@ -224,14 +223,8 @@ class Drainer:
         return self._positions[source]
 
     def _node_id(self) -> str:
-        """What tells this node's files from those of others: made once, kept in the folder."""
         if not self._node:
-            path = self._folder / _NODE
-            if not path.exists():
-                new = path.with_suffix(".new")
-                new.write_text(self._token_bytes(8).hex())
-                new.rename(path)
-            self._node = path.read_text()
+            self._node = node(self._folder)
         return self._node
 
     def _forget_removed(self) -> None:

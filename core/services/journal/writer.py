@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -23,6 +24,8 @@ SUFFIX = ".scans"
 
 _MAX_FILE = 8 * 1024 * 1024
 """A file is finished at this size, so that the drainer may read it as a whole."""
+
+_NODE = "node"
 
 _log = logging.getLogger(__name__)
 
@@ -150,6 +153,8 @@ class Journal:
 
     def _begin(self) -> int:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The drainer could not make it on a disk that our files have filled, nor empty them then.
+        node(self._folder)
         self._room = self._measure_room()
         path = self._folder / f"{uuid4().hex}{SUFFIX}"
         # NOTE: under its final name the file is locked from its first moment on, lest the drainer
@@ -227,6 +232,24 @@ class Journal:
             return False
         self._complained = now
         return True
+
+
+def node(folder: Path) -> str:
+    """What tells this node's files from those of others: made once, kept in the folder."""
+    path = folder / _NODE
+    while True:
+        try:
+            return path.read_text()
+        except FileNotFoundError:
+            new = path.with_name(f"{uuid4().hex}.new")
+            try:
+                new.write_text(uuid4().hex)
+                # NOTE: nothing may replace the name that another process has given already: with
+                # another one, what is stored would be stored again.
+                with suppress(FileExistsError):
+                    path.hardlink_to(new)
+            finally:
+                new.unlink(missing_ok=True)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
