@@ -41,8 +41,9 @@ load: $(VENV)/.installed-dev ## run the short load test against its targets
 bench: $(VENV)/.installed-dev ## time the drawing of codes beside other programs
 	$(BIN)/python -m loadtests.bench
 
-bench-analytics: $(VENV)/.installed-dev ## time statistics over 100,000 and 10,000,000 scans
-	$(BIN)/python -m loadtests.analytics
+bench-analytics: $(VENV)/.installed-dev ## time redirects, and statistics over 10,000,000 scans
+	$(BIN)/python -m loadtests.redirects; missed=$$?; \
+		$(BIN)/python -m loadtests.analytics && exit $$missed
 
 clean: ## remove the environment and what the tools left; the data in var/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

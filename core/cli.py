@@ -22,7 +22,7 @@ from core import __version__
 from core.app import Application, configure_logging, create_app
 from core.domain.accounts import OrganizationDraft, Role, User, check_organization_slug
 from core.domain.content_reading import read_content
-from core.domain.images import ImageOptions, with_level
+from core.domain.images import ImageOptions
 from core.domain.logos import Logo, LogoType
 from core.domain.looks import look_rules
 from core.domain.validation import field_rules, read
@@ -205,8 +205,9 @@ def render(
     sent = {name: value for name, value in given.items() if value is not None}
     options = read(ImageOptions, {**sent, "format": chosen}, look_rules, strict=False)
     content = read_content(_json(text) if typed else text, "TEXT")
-    options = with_level(options, content.error_correction)
-    picture = services.images.offline(content.encode(), options, _logo(services, logo))
+    picture = services.images.offline(
+        content.encode(), options, _logo(services, logo), content.limits
+    )
     if output is None or output == "-":
         sys.stdout.buffer.write(picture.data)
     else:

@@ -26,11 +26,20 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What drawing must reach: a ratio to segno, a median, a growth with size, or several."""
+    """What drawing must reach, in one way or in several.
+
+    `ratio` is how many times faster than segno, `qrcode` than qrcode with Pillow, `libqrencode`
+    than the command of libqrencode; `ms` the median, `growth` how many times that of 100 pixels,
+    `bytes` the length of an image, `mb` how much more memory there is in use at the peak.
+    """
 
     ratio: float | None = None
+    qrcode: float | None = None
+    libqrencode: float | None = None
     ms: float | None = None
     growth: float | None = None
+    bytes: int | None = None
+    mb: float | None = None
 
 
 class Analytics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +52,12 @@ class Analytics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seeding_seconds: float
 
 
+class Redirects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[redirects]`: how much of a bare redirect's speed is left where scans are counted."""
+
+    share: float
+
+
 class Targets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of `loadtests/targets.toml`."""
 
@@ -50,6 +65,7 @@ class Targets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     targets: dict[str, Target]
     drawing: dict[str, Bound]
     analytics: Analytics
+    redirects: Redirects
 
 
 def read() -> Targets:

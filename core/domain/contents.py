@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from core.domain.codes import Destination, location
-from core.domain.images import ErrorCorrection
+from core.domain.images import ANY, ErrorCorrection, Limits
 
 MAX_ITEMS = 20
 """How many phones, addresses or the like one document may list."""
@@ -50,8 +50,8 @@ DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 class _Document(Struct, frozen=True, omit_defaults=True, tag_field="type"):
     """What all contents have in common."""
 
-    error_correction: ClassVar[ErrorCorrection] = ErrorCorrection.L
-    """The lowest level that the content's own standard allows."""
+    limits: ClassVar[Limits] = ANY
+    """What the content's own standard asks of the symbol."""
 
     def encode(self) -> str:
         """The exact text of the symbol."""
@@ -206,7 +206,7 @@ class VCard(_Document, frozen=True, tag="vcard"):
 
     def encode(self) -> str:
         parts = (self.last_name, self.first_name, self.middle_name, self.prefix, self.suffix)
-        if not any(parts):
+        if not any(map(str.strip, parts)):
             # Phones that sort and show by N would otherwise keep a contact without a name.
             parts = (self.full_name, "", "", "", "")
         lines = ["BEGIN:VCARD", "VERSION:3.0", f"N:{_components(parts)}"]
@@ -225,7 +225,8 @@ class VCard(_Document, frozen=True, tag="vcard"):
 
     def _shown_name(self) -> str:
         names = (self.prefix, self.first_name, self.middle_name, self.last_name, self.suffix)
-        return self.full_name or " ".join(filter(None, names)) or self.organization
+        shown = (self.full_name, " ".join(filter(str.strip, names)), self.organization)
+        return next(filter(str.strip, shown))
 
 
 class MeCard(_Document, frozen=True, tag="mecard"):
@@ -250,7 +251,9 @@ class MeCard(_Document, frozen=True, tag="mecard"):
 
     def encode(self) -> str:
         # The comma between the names is a part of the format, so it is not escaped.
-        names = [_escaped(n, _MECARD_SPECIAL) for n in (self.last_name, self.first_name) if n]
+        names = [
+            _escaped(n, _MECARD_SPECIAL) for n in (self.last_name, self.first_name) if n.strip()
+        ]
         fields = (
             ("SOUND", self.reading),
             ("NICKNAME", self.nickname),
@@ -368,10 +371,11 @@ class Epc(_Document, frozen=True, tag="epc"):
     Version 002 can do without the BIC within the European Economic Area; 001 needs it. `reference`
     is a creditor reference (ISO 11649, "RF"), `text` says the same in free words; at most one of
     them is given. The character set is always UTF-8, the amount is exact. IBAN and reference may be
-    sent in groups, as they are printed. The symbol needs error correction M (section 2).
+    sent in groups, as they are printed. The symbol has error correction M at least, and version 13
+    at most (section 2).
     """
 
-    error_correction: ClassVar[ErrorCorrection] = ErrorCorrection.M
+    limits: ClassVar[Limits] = Limits(ErrorCorrection.M, max_version=13)
 
     name: Annotated[str, Meta(min_length=1, max_length=70, pattern=r"\S")]
     iban: str

@@ -91,12 +91,22 @@ class ImageOptions(LookOptions, frozen=True):
         return self.width_mm
 
 
-def with_level(options: ImageOptions, lowest: ErrorCorrection) -> ImageOptions:
-    """The same options with an error correction level that is not below `lowest`."""
-    levels = list(ErrorCorrection)
-    if levels.index(options.error_correction) >= levels.index(lowest):
-        return options
-    return replace(options, error_correction=lowest)
+class Limits(Struct, frozen=True):
+    """What a content's own standard asks of its symbol."""
+
+    lowest: ErrorCorrection = ErrorCorrection.L
+    max_version: int = 40
+
+    def of(self, options: ImageOptions) -> ImageOptions:
+        """The same options with an error correction level that is not below `lowest`."""
+        levels = list(ErrorCorrection)
+        if levels.index(options.error_correction) >= levels.index(self.lowest):
+            return options
+        return replace(options, error_correction=self.lowest)
+
+
+ANY = Limits()
+"""The limits of contents that no standard binds."""
 
 
 class SignedOptions(ImageOptions, frozen=True):

@@ -177,7 +177,12 @@ class _Window(io.RawIOBase):
 
 
 def file_stem(slug: str) -> str:
-    """The name of a code's file, without its ending; no two codes have the same one."""
+    """The name of a code's file, without its ending; no two codes have the same one.
+
+    A tilde, which no slug has, keeps names apart from devices and from options of commands.
+    """
+    if slug.startswith("-"):
+        return f"~{slug}"
     return f"{slug}~" if slug.upper() in _DEVICES else slug
 
 

@@ -185,15 +185,25 @@ class CodeService:
             )
         return self._storage.codes.list(organization_id, query)
 
-    def check_number(self, organization_id: UUID, tag: str | None, most: int, setting: str) -> None:
-        """Raise InvalidFields where `walk` gives more than `most` codes, which `setting` allows."""
+    def check_number(
+        self, organization_id: UUID, tag: str | None, most: int, setting: str, copies: int = 1
+    ) -> None:
+        """Raise InvalidFields where `walk` gives too many codes, or none that has the tag.
+
+        `most` is how many there may be with all their copies, which `setting` says.
+        """
         found = self._storage.codes.list(organization_id, CodeQuery(per_page=1, tag=tag)).total
-        if found > most:
+        if tag is not None and not found:
             raise InvalidFields.of(
-                "tag",
-                f"{found} codes are too many for one answer; at most {most} (setting "
-                f"codes.{setting}): choose some of them by a tag",
+                "tag", f"no code has the tag {tag!r}; leave it out for all codes"
             )
+        if found * copies > most:
+            limit = f"are too many for one answer; at most {most} (setting codes.{setting})"
+            if copies > 1:
+                reason = f"{copies} copies of {found} codes {limit}: take fewer, or choose a tag"
+                raise InvalidFields.of("copies", reason)
+            reason = f"{found} codes {limit}: choose some of them by a tag"
+            raise InvalidFields.of("tag", reason)
 
     def walk(self, organization_id: UUID, tag: str | None) -> Iterator[Code]:
         """All codes of the organisation, or those with `tag`, oldest first, a few at a time.

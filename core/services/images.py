@@ -11,9 +11,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.domain.images import (
+    ANY,
     Drawing,
     ErrorCorrection,
     ImageOptions,
+    Limits,
     Picture,
     Symbol,
     SymbolKind,
@@ -37,8 +39,8 @@ _Problems = tuple[FieldProblem, ...]
 class Plan(Struct, frozen=True, dict=True):
     """An image that is to be drawn: what it encodes, how, and what is told to those who cannot see.
 
-    `logo` is the one that `look.logo` names. `drawn_by` are the fingerprints of encoder and
-    renderer, `proven_by` is that of the scannability guard.
+    `logo` is the one that `look.logo` names, `limits` are those of the content. `drawn_by` are the
+    fingerprints of encoder and renderer, `proven_by` is that of the scannability guard.
     """
 
     content: str
@@ -48,6 +50,7 @@ class Plan(Struct, frozen=True, dict=True):
     title: str
     drawn_by: tuple[str, str]
     proven_by: str
+    limits: Limits = ANY
 
     @property
     def entity_tag(self) -> str:
@@ -70,7 +73,7 @@ class Plan(Struct, frozen=True, dict=True):
     def _seen(self) -> Sequence[object]:
         options = self.options
         asked = (options.size, options.error_correction, options.margin, options.symbol)
-        return (self.content, *asked, self.look)
+        return (self.content, *asked, self.limits.max_version, self.look)
 
 
 class ImageService:
@@ -138,11 +141,11 @@ class ImageService:
                 "content", f"{size} bytes are too many; at most {most} (setting images.max_content)"
             )
 
-    def check_content(self, content: str) -> None:
-        """Raise InvalidFields for content that no symbol can hold, at whatever level."""
+    def check_content(self, content: str, limits: Limits = ANY) -> None:
+        """Raise InvalidFields for content that no symbol within `limits` can hold."""
         self.check_length(content)
         try:
-            self._offload(self._symbol, content, ErrorCorrection.L, SymbolKind.QR)
+            self._offload(self._symbol_within, limits, content, limits.lowest, SymbolKind.QR)
         except ValueError as error:
             raise InvalidFields.of("content", str(error)) from error
 
@@ -153,9 +156,11 @@ class ImageService:
         look: Look = PLAIN,
         logo: Logo | None = None,
         title: str = "QR code",
+        limits: Limits = ANY,
     ) -> Plan:
         """The plan of an image; raises InvalidFields as `check` does."""
         self.check(options)
+        options = limits.of(options)
         if look.logo is not None:
             if options.symbol is SymbolKind.MICRO:
                 reason = "a Micro QR code is too small for a logo; use symbol=qr or logo=none"
@@ -168,7 +173,7 @@ class ImageService:
             self._encoder.fingerprint,
             self._renderers[options.format].fingerprint,
         )
-        return Plan(content, options, look, logo, title, fingerprints, self._proven_by)
+        return Plan(content, options, look, logo, title, fingerprints, self._proven_by, limits)
 
     def plan_code(
         self, link: str, options: ImageOptions, look: Look = PLAIN, logo: Logo | None = None
@@ -225,13 +230,15 @@ class ImageService:
             options = ImageOptions(format=next(iter(self._renderers)))
             self._demand_proof(self.plan(content, options, look, logo))
 
-    def offline(self, content: str, options: ImageOptions, logo: Logo | None) -> Picture:
+    def offline(
+        self, content: str, options: ImageOptions, logo: Logo | None, limits: Limits = ANY
+    ) -> Picture:
         """The image of a look that no organisation keeps; proven, like every other."""
         self.check_length(content)
         look = changed(PLAIN, options)
         if logo is not None:
             look = replace(look, logo=logo.info.id)
-        return self.picture(self.plan(content, options, look, logo))
+        return self.picture(self.plan(content, options, look, logo, limits=limits))
 
     def format_of(self, extension: str) -> str | None:
         """The format whose files end like this."""
@@ -293,17 +300,34 @@ class ImageService:
         return Drawing(symbol, layout, plan.look, plan.logo, options.printed_mm, plan.title)
 
     def _symbol_of(self, plan: Plan) -> Symbol:
-        options = plan.options
+        options, limits = plan.options, plan.limits
+        content, level = plan.content, options.error_correction
         try:
-            return self._symbol(plan.content, options.error_correction, options.symbol)
+            return self._symbol_within(limits, content, level, options.symbol)
         except ValueError as error:
             if options.symbol is SymbolKind.QR:
                 # The content itself is to blame where the lowest level does not hold it either.
                 try:
-                    self._symbol(plan.content, ErrorCorrection.L, SymbolKind.QR)
+                    self._symbol_within(limits, content, limits.lowest, SymbolKind.QR)
                 except ValueError as lowest:
                     raise InvalidFields.of("content", str(lowest)) from lowest
+            if plan.look.logo is not None:
+                reason = f"a logo needs error correction {level.value}, and {error}; use logo=none"
+                raise InvalidFields.of("logo", reason) from error
             raise InvalidFields.of("error_correction", str(error)) from error
+
+    def _symbol_within(
+        self, limits: Limits, content: str, level: ErrorCorrection, kind: SymbolKind
+    ) -> Symbol:
+        """The symbol; raises ValueError where the content does not fit into one so large."""
+        symbol = self._symbol(content, level, kind)
+        if symbol.version > limits.max_version:
+            raise ValueError(
+                f"a symbol of version {symbol.version} is needed at level {level.value}; such "
+                f"content may have version {limits.max_version} at most (at {limits.lowest.value} "
+                "or more): take a lower level, or shorten it"
+            )
+        return symbol
 
     def _encode(self, content: str, level: ErrorCorrection, kind: SymbolKind) -> Symbol:
         return self._encoder.encode(

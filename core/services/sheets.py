@@ -76,8 +76,8 @@ class Sheets:
                 f"{self._settings.max_labels} (setting codes.max_labels)",
             )
         if code_id is None:
-            most = self._settings.max_labels // copies
-            self._codes.check_number(organization_id, tag, most, "max_labels")
+            most = self._settings.max_labels
+            self._codes.check_number(organization_id, tag, most, "max_labels", copies)
             chosen = self._codes.walk(organization_id, tag)
         else:
             chosen = iter([self._codes.get(organization_id, code_id)])
@@ -85,7 +85,9 @@ class Sheets:
         try:
             return self._offload(printer.print, sheet, _repeated(labels, copies))
         except ValueError as error:
-            raise InvalidFields.of("style", str(error)) from error
+            # Whatever a look may have was proven above.
+            reason = f"{error}; or take caption=slug, short_url or none"
+            raise InvalidFields.of("caption", reason) from error
 
     def _labels(
         self, codes: Iterator[Code], sheet: Sheet, options: ImageOptions, looks: Looks
@@ -123,7 +125,7 @@ class Sheets:
 def _text(caption: LabelText, code: Code, link: str) -> str:
     match caption:
         case LabelText.TITLE:
-            return code.title or code.slug
+            return code.title.strip() or code.slug
         case LabelText.SLUG:
             return code.slug
         case LabelText.SHORT_URL:

@@ -29,6 +29,9 @@ _DEFAULTS = msgspec.to_builtins(SignedOptions())
 class Signatures:
     """Signatures (HMAC-SHA-256, RFC 2104) over a code, its revision and all parameters.
 
+    `download` is left out: it changes a header and not the image, so that whoever was given the
+    address of one may offer it for download as well.
+
     The first key signs, all of them are accepted. Without keys in the settings one is made at the
     first `open()` and kept in the data folder.
     """
@@ -51,12 +54,12 @@ class Signatures:
     def path(self, code_id: UUID, options: SignedOptions) -> str:
         """The signed address, from the path on; parameters at their defaults are left out."""
         query = parameters(options)
-        signature = _sign(self._keys[0], _message(code_id, options.format, query))
+        signature = _sign(self._keys[0], _message(code_id, options))
         return f"/i/{signature}/{code_id}.{options.format}" + (f"?{query}" if query else "")
 
     def holds(self, signature: str, code_id: UUID, options: SignedOptions) -> bool:
         """Whether one of the keys has signed this."""
-        message = _message(code_id, options.format, parameters(options))
+        message = _message(code_id, options)
         given = signature.encode("utf-8", "replace")
         # Every key is tried: the time that this takes tells nothing.
         checks = [hmac.compare_digest(_sign(key, message).encode(), given) for key in self._keys]
@@ -90,8 +93,9 @@ def parameters(options: SignedOptions) -> str:
     return urlencode(different)
 
 
-def _message(code_id: UUID, image_format: str, query: str) -> bytes:
-    return f"{code_id}.{image_format}?{query}".encode()
+def _message(code_id: UUID, options: SignedOptions) -> bytes:
+    query = parameters(msgspec.structs.replace(options, download=False))
+    return f"{code_id}.{options.format}?{query}".encode()
 
 
 def _sign(key: bytes, message: bytes) -> str:

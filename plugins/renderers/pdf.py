@@ -46,7 +46,7 @@ _LONGEST = 300
 _WORDS = re.compile(r"\s*(?:[^\s/-]*[/-]+|[^\s/-]+)")
 """What stays on one line: words, and what links have between their slashes."""
 
-_BLANK, _MORE = "□", "…"
+_MORE = "…"
 
 _OUTLINE = "q 0.25 w 0.5 G {} {} {} {} re S Q"
 
@@ -252,14 +252,16 @@ def _legible(text: str) -> str:
 
 @lru_cache(maxsize=2048)
 def _shown(letter: str) -> str:
-    """A character as the font can show it: as it is, as simpler ones, or as an empty square."""
+    """A character as the font can show it, as it is or as simpler ones; raises ValueError."""
     if _known(letter):
         return letter
     simpler = "".join(filter(_known, unicodedata.normalize("NFKD", letter)))
     if simpler:
         return simpler
     # Marks and controls mean nothing without the letters that they belong to.
-    return "" if unicodedata.category(letter)[0] in "MC" else _BLANK
+    if unicodedata.category(letter)[0] not in "MC":
+        FACE.glyph(letter)
+    return ""
 
 
 def _known(letter: str) -> bool:

@@ -37,9 +37,9 @@ LONGEST = dict(zip(ErrorCorrection, (2953, 2331, 1663, 1273), strict=True))
 # Every 37th: 37 has no divisor in common with the numbers of values, so that none is passed over.
 STEP = 1 if os.environ.get("QUIETZONE_MATRIX") == "full" else 37
 
-# What a reader is shown has at least so many pixels a module: smaller ones are for screens that
-# magnify, and ZBar does not claim to read them.
-READABLE = 3
+# Images of one pixel a module are for screens that magnify, and so they are shown to readers, as
+# many times as large: ZBar reads only half of them as they are. All others are shown as they are.
+MAGNIFIED = 3
 
 
 def contents(level: ErrorCorrection) -> Mapping[str, str]:
@@ -64,11 +64,11 @@ def images(encoder: str) -> ImageService:
 
 
 def readable(picture: Image.Image, symbol: Symbol, scale: int) -> Image.Image:
-    """The picture on a white page, enlarged where its modules have too few pixels."""
+    """The picture on a white page, for those without a quiet zone."""
     border = 4 * scale
     page = Image.new("L", (picture.width + 2 * border, picture.height + 2 * border), 255)
     page.paste(picture, (border, border))
-    times = -(-READABLE // scale)
+    times = MAGNIFIED if scale == 1 else 1
     return page.resize((page.width * times, page.height * times), Image.Resampling.NEAREST)
 
 

@@ -97,7 +97,8 @@ def test_a_tag_chooses_codes(app: Application, owner: Api, acme: Tenant, url: st
     add(app, acme, draft("inside", tags=("Room",)), draft("outside", tags=("Garden", "Sun")))
     (row,) = catalogue(opened(owner.get(url, params={"tag": "garden"}).content))
     assert (row["slug"], row["tags"]) == ("outside", "Garden, Sun")
-    assert catalogue(opened(owner.get(url, params={"tag": "cellar"}).content)) == []
+    (error,) = owner.get(url, params={"tag": "cellar"}).json["errors"]
+    assert (error["field"], "'cellar'" in error["message"]) == ("tag", True)
 
 
 def test_a_code_that_cannot_be_drawn_has_the_reason_in_the_catalogue(
@@ -154,6 +155,10 @@ def test_no_cell_is_a_formula_and_no_file_is_a_device(
     archive = opened(owner.get(url).content)
     row = next(row for row in catalogue(archive) if row["slug"] == "con")
     assert row["file"] == "con~.png"
+    add(app, acme, draft("-rf"))
+    archive = opened(owner.get(url).content)
+    # Named as it is in the archive, and no option of any command.
+    assert "~-rf.png" in {row["file"] for row in catalogue(archive)} & set(archive.namelist())
     assert row["title"].startswith("'=")
     assert row["tags"] == "'-1, b"
 

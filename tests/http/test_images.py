@@ -76,6 +76,41 @@ def test_a_payment_has_the_level_that_its_standard_asks_for(owner: Api, acme: Te
             assert "LMQH".index(code.ec_level) >= "LMQH".index(least)
 
 
+def test_a_payment_has_no_larger_symbol_than_its_standard_allows(owner: Api, acme: Tenant) -> None:
+    payment = {
+        "type": "epc",
+        "name": "é" * 70,
+        "iban": "DE89370400440532013000",
+        "text": "x" * 120,
+    }
+    assert owner.put(f"{acme.url}/qr-business", {"content": payment}).status_code == 200
+    image = f"{acme.url}/qr-business/image"
+    with_q = {"error_correction": "Q"}
+    for answer in (
+        owner.get(image, params=with_q),
+        owner.post(f"{acme.url}/images", {"content": payment, **with_q}),
+    ):
+        assert "version 13 at most" in refused(answer)["error_correction"]
+    logo = {"logo": str(acme.logo_id), "size": "600"}
+    assert "logo=none" in refused(owner.get(image, params=logo))["logo"]
+    # The same text without its type is bound by nothing.
+    text = owner.get(f"{acme.url}/qr-business").json["encoded"]
+    assert owner.post(f"{acme.url}/images", {"content": text, **with_q}).status_code == 200
+    # As many bytes as are allowed, and with them the mark of another character set: too much.
+    full = {"bic": "BFSWDE33BER", "purpose": "CHAR", "amount": "999999999.99", "text": "é" * 58}
+    fitting = payment | full | {"information": "x"}
+    assert len(epc_text(owner, acme, fitting).encode()) == 330
+    longest = fitting | {"information": "xx"}
+    found = refused(owner.put(f"{acme.url}/qr-business", {"content": longest}))
+    assert "version 13 at most" in found["content"]
+
+
+def epc_text(owner: Api, acme: Tenant, payment: dict[str, str]) -> str:
+    answer = owner.put(f"{acme.url}/qr-business", {"content": payment})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json["encoded"])
+
+
 def test_a_wrong_content_is_refused_field_by_field(owner: Api, acme: Tenant) -> None:
     wrong = {"type": "wifi", "ssid": "", "password": "short", "colour": "red"}
     for answer in (

@@ -83,6 +83,28 @@ def test_one_code_is_printed_many_times(
     assert contents(page) == ["HTTP://QZ.TEST/R/ACME-MENU"] * 21
 
 
+def test_a_caption_is_lettered_or_refused(
+    app: Application, owner: Api, acme: Tenant, url: str
+) -> None:
+    titles = {"blank": "   ", "east": "Tokyo 東京"}
+    drafts = [
+        CodeDraft("https://example.com/", slug=slug, title=title, tags=(slug,))
+        for slug, title in titles.items()
+    ]
+    app.services.codes.create_many(acme.id, drafts, None)
+    query = {"caption": "title"}
+    found = problems(owner.get(url, params=query | {"tag": "east"}))
+    assert "東" in found["caption"]
+    assert "caption=slug" in found["caption"]
+    assert owner.get(url, params=query | {"tag": "east", "caption": "slug"}).status_code == 200
+    # A title that nobody can see is none.
+    titled, named = (
+        owner.get(url, params=query | {"tag": "blank", "caption": caption}).content
+        for caption in ("title", "slug")
+    )
+    assert titled == named
+
+
 def test_a_tag_and_a_grid_of_ones_own(app: Application, owner: Api, acme: Tenant, url: str) -> None:
     add(app, acme, "one", "two", tags=("Door",))
     query = {"tag": "door", "page": "100x150", "rows": "2", "columns": "1", "outline": "true"}
@@ -129,6 +151,9 @@ def test_too_many_labels_are_refused(app: Application, owner: Api, acme: Tenant,
     add(app, acme, *(f"n-{n}" for n in range(60)), tags=("all",))
     found = problems(owner.get(url))
     assert "codes.max_labels" in found["tag"]
+    found = problems(owner.get(url, params={"tag": "all", "copies": "2"}))
+    assert "2 copies of 60 codes" in found["copies"]
+    assert "no code has the tag 'al'" in problems(owner.get(url, params={"tag": "al"}))["tag"]
     code = {"code": str(acme.code.id)}
     assert "copies" in problems(owner.get(url, params=code | {"copies": "61"}))
     assert owner.get(url, params=code | {"copies": "60"}).status_code == 200

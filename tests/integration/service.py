@@ -168,7 +168,7 @@ class Service:
         self.wait_until(lambda: len(set(self.workers()) - before) >= 1)
 
     def kill(self, *, alone: bool) -> None:
-        """`kill -9` the master; unless `alone`, all that it and its workers have started as well."""
+        """`kill -9` the master and, unless `alone`, all that it and its workers have started."""
         children = [] if alone else [*self.workers(), *self.drainers()]
         for pid in (self.process.pid, *children):
             with suppress(ProcessLookupError):

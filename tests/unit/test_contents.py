@@ -563,8 +563,8 @@ def test_a_payment_without_anything_optional_ends_with_the_iban() -> None:
 
 
 def test_a_payment_asks_for_error_correction_m() -> None:
-    assert Epc.error_correction is ErrorCorrection.M
-    assert Link.error_correction is ErrorCorrection.L
+    assert Epc.limits.lowest is ErrorCorrection.M
+    assert Link.limits.lowest is ErrorCorrection.L
 
 
 @pytest.mark.parametrize(

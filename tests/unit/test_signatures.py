@@ -56,6 +56,20 @@ def test_a_signature_holds_for_its_code_and_options_alone(tmp_path: Path) -> Non
     assert not signatures.holds("ü" + own[1:], CODE, options)
 
 
+def test_an_address_may_be_offered_for_download_as_well(tmp_path: Path) -> None:
+    signatures = signed([NEW], tmp_path)
+    path = signatures.path(CODE, SignedOptions(download=True))
+    assert path.endswith(f"/{CODE}.png?download=true")
+    assert signatures.holds(signature(path), CODE, SignedOptions())
+    assert signature(path) == signature(signatures.path(CODE, SignedOptions()))
+
+
+def test_the_kept_key_may_be_moved_into_the_settings(tmp_path: Path) -> None:
+    kept = signature(signed([], tmp_path).path(CODE, SignedOptions()))
+    (file,) = tmp_path.iterdir()
+    assert signed([NEW, Secret(file.read_text())], tmp_path).holds(kept, CODE, SignedOptions())
+
+
 def test_without_keys_one_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     first, second = signed([], folder), signed([], folder)

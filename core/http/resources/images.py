@@ -13,7 +13,7 @@ from core.domain.codes import BusinessCode as StoredCode
 from core.domain.codes import Code
 from core.domain.content_reading import read_content
 from core.domain.contents import Content, Text
-from core.domain.images import ImageOptions, SignedOptions, with_level
+from core.domain.images import ANY, ImageOptions, Limits, SignedOptions
 from core.domain.looks import LookOptions, look_rules, options_of
 from core.domain.validation import collect, read
 from core.errors import InvalidFields, NotFound
@@ -39,18 +39,18 @@ class _Image(Resource):
         org_id: UUID,
         content: str,
         options: ImageOptions,
-        code: Code | None = None,
+        limits: Limits = ANY,
     ) -> Plan:
-        """The plan of an image in the look that the options, the code or the default name."""
-        preset = code.style if code else None
-        look, logo = self.services.styles.resolve(org_id, options, options.style, preset)
-        plan = self.services.images.plan_code if code else self.services.images.plan
-        return plan(content, options, look, logo)
+        """The plan of an image in the look that the options or the default name."""
+        look, logo = self.services.styles.resolve(org_id, options, options.style, None)
+        return self.services.images.plan(content, options, look, logo, limits=limits)
 
     def of_code(self, org_id: UUID, qr_id: UUID, options: ImageOptions) -> tuple[Code, Plan]:
-        """A code, and the plan of its image."""
+        """A code, and the plan of its image in the look that the options or the code name."""
         code = self.services.codes.get(org_id, qr_id)
-        return code, self.plan(org_id, self.services.codes.short_url(code), options, code)
+        look, logo = self.services.styles.resolve(org_id, options, options.style, code.style)
+        link = self.services.codes.short_url(code)
+        return code, self.services.images.plan_code(link, options, look, logo)
 
     def answer(self, req: Request, resp: falcon.Response, plan: Plan, file_name: str) -> None:
         """Send the image, or 304 where the client has it."""
@@ -114,6 +114,9 @@ class SignedImage(_Image):
             code_id = UUID(name)
         except ValueError:
             raise unknown from None
+        if name != str(code_id):
+            # Other ways to write the id: one image has one address.
+            raise unknown
         options = SignedOptions(
             **{field: getattr(asked, field) for field in asked.__struct_fields__}
             | {"format": image_format}
@@ -150,8 +153,7 @@ class Images(_Image):
             raise InvalidFields(problems)
         text = content.encode()
         self.services.images.check_length(text)
-        options = with_level(options, content.error_correction)
-        self.send(resp, self.plan(org_id, text, options), "image")
+        self.send(resp, self.plan(org_id, text, options, content.limits), "image")
 
 
 class BusinessImage(_Image):
@@ -160,11 +162,12 @@ class BusinessImage(_Image):
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Send the image of the business code."""
         code = self.services.organizations.business_code(org_id)
-        options = req.context.query
+        limits = ANY
         if code.document is not None:
-            content = msgspec.json.decode(code.document, type=Content)
-            options = with_level(options, content.error_correction)
-        self.answer(req, resp, self.plan(org_id, code.content, options), "business")
+            limits = msgspec.json.decode(code.document, type=Content).limits
+        self.answer(
+            req, resp, self.plan(org_id, code.content, req.context.query, limits), "business"
+        )
 
 
 class BusinessCode(Resource):
@@ -182,7 +185,7 @@ class BusinessCode(Resource):
         # A text is kept as it is, and a typed content as the document that it was.
         document = None if isinstance(sent, str) else msgspec.json.encode(content).decode()
         code = StoredCode(content.encode(), document)
-        self.services.images.check_content(code.content)
+        self.services.images.check_content(code.content, content.limits)
         self.services.organizations.set_business_code(org_id, code)
         put_json(resp, BusinessCodeView.of(code))
 
@@ -195,5 +198,5 @@ def _is_object(body: object) -> TypeGuard[Mapping[str, object]]:
 _UNSTYLED = tuple(
     field
     for field in ImageOptions.__struct_fields__
-    if field not in LookOptions.__struct_fields__ and field not in ("style", "download")
+    if field not in LookOptions.__struct_fields__ and field != "style"
 )
