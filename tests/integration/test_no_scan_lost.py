@@ -267,8 +267,8 @@ def test_a_lock_on_the_scans_costs_no_redirect_and_no_scan(tmp_path: Path, dsn: 
             load.wait_for(500)
             # One batch may have been on its way.
             assert sum(scans for scans, _ in load.stats()) < behind + 500
-        service.wait_until(lambda: told() == "ok")
         load.__exit__()
+        service.wait_until(lambda: told() == "ok")
         assert load.refused == 0
         assert sum(load.unknown) == 0
         load.check()
