@@ -227,7 +227,6 @@ def service(database: str, folder: Path) -> Iterator[Services]:
     server = Postgres() if database == "postgres" else None
     try:
         if server is not None:
-            server.start()
             plugins = ["segno", "png", "svg", "postgres", "memory", "rolling", "user_agent"]
             tree |= {
                 "plugins": {"enabled": plugins},

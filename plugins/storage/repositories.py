@@ -37,7 +37,6 @@ from plugins.storage.rollups import Rollups
 from plugins.storage.tables import to_moment, to_tags, to_uuid
 
 _BATCH = 500
-_TRIES = 5
 _NAMED = 5
 
 
@@ -97,9 +96,11 @@ class OrganizationRepository(_Repository):
         """Remove it and all that is its own."""
         table, code, style = tables.Organization, tables.Code, tables.Style
         with self._connections.transaction() as database:
-            # NOTE: codes are written under locks on their styles, and scans are appended under
-            # locks on their codes, taken in this order. Without it, the cascade could wait for an
-            # append that waits for the cascade.
+            # NOTE: a default style is changed under the lock on its organisation, codes are written
+            # under locks on their styles, and scans are appended under locks on their codes, taken
+            # in this order. Without it, the cascade could wait for an append that waits for the
+            # cascade.
+            _lock_organization(database, organization_id)
             styles = style.select(style.id).where(style.organization == organization_id)
             _lock(database, styles.order_by(style.id))
             codes = code.select(code.id).where(code.organization == organization_id)
@@ -614,32 +615,11 @@ class StyleRepository(_Repository):
             return _any(database.execute(table.delete().where(own)))
 
     def _store(self, style: Style, write: Any) -> bool:
-        for _ in range(_TRIES):
-            try:
-                with self._connections.transaction() as database:
-                    if style.is_default:
-                        _unset_default(database, style)
-                    return _any(database.execute(write))
-            except IntegrityError as error:
-                if self._name_is_taken(style):
-                    raise Conflict(
-                        f"there is a style {style.name!r} already; choose another name"
-                    ) from error
-                if self._connections.lacks_parent(error):
-                    raise self._conflict(error, "") from error
-                # Somebody else has made another style the default in the meantime: once more.
-        raise Conflict("The default style is being changed by others at this moment; try again.")
-
-    def _name_is_taken(self, style: Style) -> bool:
-        table = tables.Style
-        return (
-            self._one(
-                (table.organization == style.organization_id)
-                & (table.name_key == style.name.casefold())
-                & (table.id != style.id)
-            )
-            is not None
-        )
+        taken = f"there is a style {style.name!r} already; choose another name"
+        with self._writing(taken) as database:
+            if style.is_default:
+                _unset_default(database, style)
+            return _any(database.execute(write))
 
     def _one(self, condition: Any) -> Style | None:
         with self._connections.connection() as database:
@@ -823,12 +803,19 @@ def _keep_styles(database: Connection, codes: Sequence[Code]) -> None:
 
 
 def _unset_default(database: Connection, style: Style) -> None:
+    # Whoever makes another style the default waits here, before either of us has one.
+    _lock_organization(database, style.organization_id)
     table = tables.Style
     own = table.organization == style.organization_id
-    # In one order, so that two who make a style the default do not wait for each other.
-    _lock(database, table.select(table.id).where(own).order_by(table.id))
     others = own & table.is_default & (table.id != style.id)
     database.execute(table.update(is_default=False).where(others))
+
+
+def _lock_organization(database: Connection, organization_id: UUID) -> None:
+    """Keep others out who lock it as well, but nobody who adds what belongs to it."""
+    table = tables.Organization
+    own = table.select(table.id).where(table.id == organization_id)
+    _lock(database, own, "FOR NO KEY UPDATE")
 
 
 def _of_style(style: Style) -> dict[str, Any]:

@@ -989,18 +989,19 @@ def test_a_default_takes_the_place_of_the_one_before(
     assert storage.styles.default(elsewhere.organization_id) == elsewhere
 
 
-def test_of_defaults_that_are_added_at_the_same_time_one_stays(
-    storage: Storage, organization: Organization
-) -> None:
-    def add(name: str) -> Callable[[], Style]:
+def test_of_defaults_that_are_added_at_the_same_time_one_stays(storage: Storage) -> None:
+    def add(organization: Organization, name: str) -> Callable[[], Style]:
         return lambda: add_style(storage, organization, name, is_default=True)
 
-    outcomes = at_the_same_time(*(add(name) for name in "abcd"))
+    # Often enough for those who wait for each other to meet.
+    for n in range(20):
+        organization = add_organization(storage, slug=f"o{n}")
+        outcomes = at_the_same_time(*(add(organization, name) for name in "abcd"))
 
-    assert all(isinstance(outcome, Style) for outcome in outcomes), outcomes
-    styles = storage.styles.of_organization(organization.id)
-    assert sum(style.is_default for style in styles) == 1
-    assert len(styles) == 4
+        assert all(isinstance(outcome, Style) for outcome in outcomes), outcomes
+        styles = storage.styles.of_organization(organization.id)
+        assert sum(style.is_default for style in styles) == 1
+        assert len(styles) == 4
 
 
 def test_a_failed_default_leaves_the_one_before(

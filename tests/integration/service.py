@@ -186,6 +186,9 @@ class Service:
     def _is_ready(self) -> bool:
         if self.process.poll() is not None:
             raise AssertionError(f"the service ended:\n{self.log}")
+        if not self.workers():
+            # Workers of a master that was killed may still answer, and hold the port meanwhile.
+            return False
         try:
             return self.request("GET", "/health/ready").status == 200
         except OSError:
