@@ -24,11 +24,11 @@ from core.domain.looks import Style
 from core.domain.periods import Interval, Window
 from core.domain.scans import (
     Count,
+    DayCounts,
     Dimension,
     Drained,
     RecordedScan,
     Scan,
-    SlotSize,
     Span,
     Totals,
     Visit,
@@ -488,13 +488,10 @@ class ScanStore(Protocol):
         scans there were, and hardly on how long the spans are.
         """
 
-    def slots(
-        self, organization_id: UUID, code_id: UUID | None, span: Span, size: SlotSize
-    ) -> Sequence[tuple[int, Count]]:
-        """What was counted in each slot of the span that has scans, in order.
+    def days(self, organization_id: UUID, code_id: UUID | None, span: Span) -> Sequence[DayCounts]:
+        """What was counted in the quarter hours of each day of UTC that has scans, in order.
 
-        Slots are `size` quarter hours long, and named by their first one; both ends of the span
-        must be ends of slots.
+        Quarter hours of these days that are outside of the span have none.
         """
 
     def breakdowns(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
+from operator import add
 from uuid import UUID
 
 from msgspec import Struct
 
 SLOT = timedelta(minutes=15)
 """Counts are kept by quarter hours: every IANA zone's offset is a number of them since 1979."""
+
+SLOTS_A_DAY = timedelta(days=1) // SLOT
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -127,12 +130,26 @@ class Count(Struct, frozen=True):
                 return self.bots, 0
 
 
-class SlotSize(enum.IntEnum):
-    """How long the spans are for which counts are kept, in quarter hours; all begin in UTC."""
+class DayCounts(Struct, frozen=True):
+    """What was counted on a day of UTC, one number for each of its 96 quarter hours.
 
-    QUARTER = 1
-    HOUR = 4
-    DAY = 96
+    `slot` is the first of them; the lists are as the numbers of `Count`.
+    """
+
+    slot: int
+    scans: Sequence[int]
+    unique: Sequence[int]
+    bots: Sequence[int]
+
+    def of(self, bots: Bots) -> Sequence[int]:
+        """All scans of each quarter hour."""
+        match bots:
+            case Bots.EXCLUDE:
+                return self.scans
+            case Bots.INCLUDE:
+                return list(map(add, self.scans, self.bots))
+            case Bots.ONLY:
+                return self.bots
 
 
 Span = tuple[int, int]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
+from operator import add
 from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -15,10 +16,10 @@ from msgspec import Struct
 from core.domain.periods import Interval, Window, between
 from core.domain.scans import (
     SLOT,
+    SLOTS_A_DAY,
     Bots,
     Dimension,
     RecordedScan,
-    SlotSize,
     Span,
     quarter_of,
     slot_of,
@@ -29,6 +30,7 @@ from core.settings import ScansSettings
 
 _RECENT = {"today": 1, "7d": 7, "30d": 30}
 _QUARTER = SLOT // timedelta(seconds=1)
+_DAY = 86_400
 _USUAL_PERIOD = "7d"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -326,14 +328,26 @@ class Statistics:
     def _weekdays(
         self, organization_id: UUID, code_id: UUID | None, window: Window, bots: Bots
     ) -> tuple[tuple[int, ...], ...]:
-        span, offsets = _span(window), _Offsets(window.timezone)
-        whole = offsets.are_whole_hours(span)
-        size = SlotSize.HOUR if whole else SlotSize.QUARTER
+        zone = window.timezone
+        # PERF: the days of a year have a handful of weekdays and offsets in common.
+        alike: dict[tuple[int, int], list[int]] = {}
         grid = [[0] * 24 for _ in range(7)]
-        for slot, count in self._store.slots(organization_id, code_id, span, size):
-            hours = (slot * _QUARTER + offsets.at(slot)) // 3600
+
+        def put(second: int, scans: int) -> None:
             # The first of January 1970 was a Thursday.
-            grid[(hours // 24 + 3) % 7][hours % 24] += count.of(bots)[0]
+            grid[(second // _DAY + 3) % 7][second // 3600 % 24] += scans
+
+        for day in self._store.days(organization_id, code_id, _span(window)):
+            scans, offset = day.of(bots), _offset_of_day(day.slot, zone)
+            if offset is None:
+                for slot, count in enumerate(scans, day.slot):
+                    put(slot * _QUARTER + _offset(slot, zone), count)
+                continue
+            key = day.slot // SLOTS_A_DAY % 7, offset
+            alike[key] = list(map(add, alike[key], scans)) if key in alike else list(scans)
+        for (weekday, offset), scans in alike.items():
+            for n, count in enumerate(scans):
+                put(weekday * _DAY + n * _QUARTER + offset, count)
         return tuple(map(tuple, grid))
 
     def _zone(self, name: str) -> ZoneInfo:
@@ -344,47 +358,18 @@ class Statistics:
         return ZoneInfo(name)
 
 
-class _Offsets:
-    """The offsets of a zone from UTC in seconds, found once for each day."""
+# PERF: whoever looks at a year asks for the same days again.
+@lru_cache(maxsize=8192)
+def _offset_of_day(slot: int, zone: ZoneInfo) -> int | None:
+    """The zone's offset from UTC on the day that begins there; None where the clocks change."""
+    first, last = _offset(slot, zone), _offset(slot + SLOTS_A_DAY - 1, zone)
+    return first if first == last else None
 
-    def __init__(self, zone: ZoneInfo) -> None:
-        self._zone = zone
-        self._of_day: dict[int, int | None] = {}
 
-    def at(self, slot: int) -> int:
-        """The offset in a quarter hour."""
-        day = slot // SlotSize.DAY
-        if day not in self._of_day:
-            first, last = (self._ask(day * SlotSize.DAY + n) for n in (0, SlotSize.DAY - 1))
-            self._of_day[day] = first if first == last else None
-        known = self._of_day[day]
-        # On days on which the clocks change, each quarter hour is asked for.
-        return self._ask(slot) if known is None else known
-
-    def are_whole_hours(self, span: Span) -> bool:
-        """Whether an hour of UTC is an hour of the local clock, wherever one is in the span."""
-        if any(slot % SlotSize.HOUR for slot in span):
-            return False
-        return all(
-            self._has_whole_hours(day)
-            for day in range(span[0] // SlotSize.DAY, -(-span[1] // SlotSize.DAY))
-        )
-
-    def _has_whole_hours(self, day: int) -> bool:
-        first = day * SlotSize.DAY
-        if self.at(first) % 3600:
-            return False
-        # Clocks may also change by whole hours within one: Casey's went from 00:01 to 03:01.
-        return self._of_day[day] is not None or all(
-            self._ask(slot) % 3600 == 0
-            and self._ask(slot) == self._ask(slot - slot % SlotSize.HOUR)
-            for slot in range(first, first + SlotSize.DAY)
-        )
-
-    def _ask(self, slot: int) -> int:
-        moment = datetime.fromtimestamp(slot * _QUARTER, self._zone)
-        offset = moment.utcoffset()
-        return 0 if offset is None else int(offset.total_seconds())
+def _offset(slot: int, zone: ZoneInfo) -> int:
+    """The zone's offset from UTC in that quarter hour, in seconds."""
+    offset = datetime.fromtimestamp(slot * _QUARTER, zone).utcoffset()
+    return 0 if offset is None else int(offset.total_seconds())
 
 
 def _span(window: Window) -> Span:

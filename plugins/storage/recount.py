@@ -8,24 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from core.api import SLOT, SlotSize
+from core.api import SLOT, SLOTS_A_DAY
 from plugins.storage.database import Connection, Connections
-from plugins.storage.quarters import Parts, merge, unpack
+from plugins.storage.days import Days
+from plugins.storage.packed import PackedRows
+from plugins.storage.quarters import Quarters
 from plugins.storage.rollups import Combination, Rollups
 from plugins.storage.tables import to_uuid
 
 _SCANS = 50_000
 """About so many scans are counted in one transaction, and at least those of one day."""
 
-_SLOTS = 7 * SlotSize.DAY
-"""So many quarter hours of an organisation are summed up in one transaction."""
+_DAYS = 7
+"""So many days of an organisation are summed up in one transaction."""
 
 _PAGE = 500
 _MICROSECONDS = SLOT // timedelta(microseconds=1)
-_DAY = _MICROSECONDS * SlotSize.DAY
+_DAY = _MICROSECONDS * SLOTS_A_DAY
 _END = 1 << 62
 
 _CODES = "SELECT id, organization_id FROM codes WHERE id > ? ORDER BY id LIMIT ?"
@@ -44,18 +46,19 @@ _COUNT = (
     " FROM scans WHERE code_id = ? AND at >= ? AND at < ? GROUP BY 1, 2, 3, 4, 5, 6, 7"
 )
 
-# The conditions name all dimensions and sizes, so that each is one range of the table's key.
+# The condition names all dimensions, so that each is one range of the table's key.
 _CLEAR = (
     (
-        "DELETE FROM {table}_rollups WHERE subject_id = ? AND dimension IN (0, 1, 2, 3, 4, 5, 6)"
-        " AND size IN (1, 4, 96) AND slot >= ? AND slot < ?"
+        "DELETE FROM {table}_values WHERE subject_id = ? AND dimension IN (1, 2, 3, 4, 5, 6)"
+        " AND day >= ? AND day < ?"
     ),
-    "DELETE FROM {table}_quarters WHERE subject_id = ? AND slot >= ? AND slot < ?",
+    "DELETE FROM {table}_days WHERE subject_id = ? AND day >= ? AND day < ?",
 )
+_CLEAR_QUARTERS = "DELETE FROM {table}_quarters WHERE subject_id = ? AND slot >= ? AND slot < ?"
 
 _SUM_OF_DAYS = (
     "SELECT COALESCE(SUM(scans), 0), COALESCE(SUM(uniques), 0), COALESCE(SUM(bots), 0)"
-    " FROM code_rollups WHERE subject_id = ? AND dimension = 0 AND size = 96"
+    " FROM code_days WHERE subject_id = ?"
 )
 
 _FIRST = "SELECT at FROM scans WHERE code_id = ? AND NOT bot ORDER BY at LIMIT 1"
@@ -70,27 +73,26 @@ _COUNTS = (
 )
 
 _NEXT_DAY = (
-    "SELECT MIN(slot) FROM (SELECT slot FROM code_rollups"
-    " WHERE subject_id IN (SELECT id FROM codes WHERE organization_id = ?)"
-    " AND dimension = 0 AND size = 96 AND slot >= ?"
-    " UNION ALL SELECT slot FROM organization_rollups"
-    " WHERE subject_id = ? AND dimension = 0 AND size = 96 AND slot >= ?) AS days"
+    "SELECT MIN(day) FROM (SELECT day FROM code_days"
+    " WHERE subject_id IN (SELECT id FROM codes WHERE organization_id = ?) AND day >= ?"
+    " UNION ALL SELECT day FROM organization_days WHERE subject_id = ? AND day >= ?) AS days"
 )
 
 _SUM_OF_CODES = (
-    "INSERT INTO organization_rollups"
-    " (subject_id, dimension, size, slot, value, scans, uniques, bots)"
-    " SELECT ?, dimension, size, slot, value, SUM(scans), SUM(uniques), SUM(bots)"
-    " FROM code_rollups WHERE subject_id IN (SELECT id FROM codes WHERE organization_id = ?)"
-    " AND dimension IN (0, 1, 2, 3, 4, 5, 6) AND size IN (1, 4, 96) AND slot >= ? AND slot < ?"
-    " GROUP BY dimension, size, slot, value"
+    "INSERT INTO organization_values (subject_id, dimension, day, value, scans, uniques, bots)"
+    " SELECT ?, dimension, day, value, SUM(scans), SUM(uniques), SUM(bots)"
+    " FROM code_values WHERE subject_id IN (SELECT id FROM codes WHERE organization_id = ?)"
+    " AND dimension IN (1, 2, 3, 4, 5, 6) AND day >= ? AND day < ?"
+    " GROUP BY dimension, day, value"
 )
 
-_QUARTERS_OF_CODES = (
-    "SELECT slot, parts FROM code_quarters"
+_OF_CODES = (
+    "SELECT {place}, {packed} FROM code_{kind}"
     " WHERE subject_id IN (SELECT id FROM codes WHERE organization_id = ?)"
-    " AND slot >= ? AND slot < ?"
+    " AND {place} >= ? AND {place} < ?"
 )
+
+T = TypeVar("T")
 
 
 class Recount:
@@ -99,6 +101,8 @@ class Recount:
     def __init__(self, connections: Connections, rollups: Rollups) -> None:
         self._connections = connections
         self._rollups = rollups
+        self._quarters = Quarters(connections)
+        self._days = Days(connections)
 
     def run(self, progress: Callable[[int, int], None]) -> None:
         """Count; `progress` is called with how much has been done and how much there is to do."""
@@ -141,9 +145,7 @@ class Recount:
                 start = max(start, -(-since // _DAY) * _DAY)
                 beyond = self._ask(database, _NEXT_SCAN, key, start, _SCANS)
                 past = _END if beyond is None else max(beyond // _DAY * _DAY, start + _DAY)
-                slots = (start // _MICROSECONDS, past // _MICROSECONDS)
-                for statement in _CLEAR:
-                    database.execute_sql(sql(statement.format(table="code")), (key, *slots))
+                self._clear(database, "code", key, (start // _DAY, past // _DAY))
                 counted = self._counted(database, code, owner, (start, past))
                 self._rollups.add_to_codes(database, counted)
                 start = past
@@ -180,23 +182,50 @@ class Recount:
     def _organization(self, organization: UUID) -> None:
         """Make the counts of an organisation the sums of those of its codes."""
         key, sql = self._connections.key(organization), self._connections.sql
-        slot: int | None = 0
+        day: int | None = 0
         while True:
             with self._connections.transaction() as database:
                 self._rollups.lock(database, [organization.hex])
-                slot = self._ask(database, _NEXT_DAY, key, slot, key, slot)
-                if slot is None:
+                day = self._ask(database, _NEXT_DAY, key, day, key, day)
+                if day is None:
                     return
-                span = (slot, slot + _SLOTS)
-                for statement in _CLEAR:
-                    database.execute_sql(sql(statement.format(table="organization")), (key, *span))
-                database.execute_sql(sql(_SUM_OF_CODES), (key, key, *span))
-                quarters: dict[tuple[str, int], Parts] = {}
-                for at, parts in database.execute_sql(sql(_QUARTERS_OF_CODES), (key, *span)):
-                    merge(quarters.setdefault((organization.hex, at), {}), unpack(parts))
-                self._rollups.add_to_organization(database, quarters)
-                slot += _SLOTS
+                days = (day, day + _DAYS)
+                self._clear(database, "organization", key, days)
+                database.execute_sql(sql(_SUM_OF_CODES), (key, key, *days))
+                self._rollups.add_to_organization(
+                    database,
+                    self._of_codes(database, self._quarters, organization, _slots(days)),
+                    self._of_codes(database, self._days, organization, days),
+                )
+                day += _DAYS
+
+    def _of_codes(
+        self, database: Connection, rows: PackedRows[T], organization: UUID, span: tuple[int, int]
+    ) -> dict[tuple[str, int], T]:
+        """What the codes' packed rows tell, summed up for their organisation."""
+        text = _OF_CODES.format(place=rows.place, packed=rows.packed, kind=rows.kind)
+        parameters = (self._connections.key(organization), *span)
+        summed: dict[tuple[str, int], T] = {}
+        for place, packed in database.execute_sql(self._connections.sql(text), parameters):
+            told, key = rows.unpack(packed), (organization.hex, place)
+            if key in summed:
+                rows.merge(summed[key], told)
+            else:
+                summed[key] = told
+        return summed
+
+    def _clear(self, database: Connection, table: str, key: Any, days: tuple[int, int]) -> None:
+        """Remove all that is counted of these days."""
+        for statement in _CLEAR:
+            text = self._connections.sql(statement.format(table=table))
+            database.execute_sql(text, (key, *days))
+        text = self._connections.sql(_CLEAR_QUARTERS.format(table=table))
+        database.execute_sql(text, (key, *_slots(days)))
 
     def _ask(self, database: Connection, statement: str, *parameters: Any) -> Any:
         row = database.execute_sql(self._connections.sql(statement), parameters).fetchone()
         return None if row is None else row[0]
+
+
+def _slots(days: tuple[int, int]) -> tuple[int, int]:
+    return days[0] * SLOTS_A_DAY, days[1] * SLOTS_A_DAY

@@ -1,22 +1,23 @@
 """Rollups: scans counted by time and by what is known of them, while they are stored.
 
-Counts are kept for quarter hours, hours and days in UTC, so that a span in any time zone is the sum
-of few rows, however many scans there were. An organisation's rows are the sums of its codes' rows.
+Counts are kept by the days of UTC: how many scans each quarter hour had (`days`), and how many each
+value had (here). What the values of single quarter hours had (`quarters`) is needed at the ends of
+a span alone. An organisation's rows are the sums of its codes' rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter, sub
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 from uuid import UUID
 
-from core.api import OTHER, Count, Dimension, SlotSize, Span
+from core.api import OTHER, SLOTS_A_DAY, Count, DayCounts, Dimension, Span
+from plugins.storage import days
 from plugins.storage.database import Connection, Connections, batches, placeholders
+from plugins.storage.days import Days, Numbers, Sums
 from plugins.storage.quarters import Parts, Quarters, merge
-
-TOTAL = 0
-"""The number of the dimension of which all scans have the same value, ""."""
 
 NUMBERS: Mapping[Dimension, int] = {
     Dimension.COUNTRY: 1,
@@ -26,7 +27,7 @@ NUMBERS: Mapping[Dimension, int] = {
     Dimension.LANGUAGE: 5,
     Dimension.REFERRER: 6,
 }
-"""The numbers by which the other dimensions are stored."""
+"""The numbers by which dimensions are stored."""
 
 MAX_VALUES = 200
 """So many values a day, an organisation and a dimension are told apart; the rest is OTHER.
@@ -38,7 +39,7 @@ _MAX_REMEMBERED = 10_000
 
 _NOBODY = UUID(int=0)
 
-_SIZES = (SlotSize.DAY, SlotSize.HOUR, SlotSize.QUARTER)
+K = TypeVar("K")
 
 KNOWN = attrgetter(*(dimension.value for dimension in NUMBERS))
 """What is known of a scan: its value in each of these dimensions, in their order."""
@@ -46,8 +47,7 @@ KNOWN = attrgetter(*(dimension.value for dimension in NUMBERS))
 _COLUMNS = {
     "subject_id": "uuid",
     "dimension": "int",
-    "size": "int",
-    "slot": "bigint",
+    "day": "int",
     "value": "text",
     "scans": "bigint",
     "uniques": "bigint",
@@ -55,7 +55,7 @@ _COLUMNS = {
 }
 
 _ADD = (
-    "ON CONFLICT (subject_id, dimension, size, slot, value) DO UPDATE SET"
+    "ON CONFLICT (subject_id, dimension, day, value) DO UPDATE SET"
     " scans = {table}.scans + EXCLUDED.scans,"
     " uniques = {table}.uniques + EXCLUDED.uniques,"
     " bots = {table}.bots + EXCLUDED.bots"
@@ -64,51 +64,64 @@ _ADD = (
 _LOCK_ORGANIZATIONS = "SELECT id FROM organizations WHERE id IN {ids} ORDER BY id FOR NO KEY UPDATE"
 
 _SUBTRACT = (
-    "UPDATE organization_rollups SET"
-    " scans = organization_rollups.scans - c.scans,"
-    " uniques = organization_rollups.uniques - c.uniques,"
-    " bots = organization_rollups.bots - c.bots"
-    " FROM code_rollups AS c WHERE c.subject_id = ? AND organization_rollups.subject_id = ?"
-    " AND organization_rollups.dimension = c.dimension AND organization_rollups.size = c.size"
-    " AND organization_rollups.slot = c.slot AND organization_rollups.value = c.value"
+    "UPDATE organization_values SET"
+    " scans = organization_values.scans - c.scans,"
+    " uniques = organization_values.uniques - c.uniques,"
+    " bots = organization_values.bots - c.bots"
+    " FROM code_values AS c WHERE c.subject_id = ? AND organization_values.subject_id = ?"
+    " AND organization_values.dimension = c.dimension AND organization_values.day = c.day"
+    " AND organization_values.value = c.value"
 )
 
-_REMOVE_EMPTY = "DELETE FROM organization_rollups WHERE subject_id = ? AND scans = 0 AND bots = 0"
-
-_SLOTS = (
-    "SELECT slot, scans, uniques, bots FROM {table}_rollups WHERE subject_id = ?"
-    " AND dimension = 0 AND size = ? AND slot >= ? AND slot < ? ORDER BY slot"
-)
-
-_OF_SIZE = "r.subject_id = ? AND r.dimension = 0 AND r.size = ?"
+_REMOVE_EMPTY = "DELETE FROM organization_values WHERE subject_id = ? AND scans = 0 AND bots = 0"
 
 _BREAKDOWNS = (
-    "SELECT dimension, value, SUM(scans), SUM(uniques), SUM(bots) FROM {table}_rollups"
-    " WHERE subject_id = ? AND dimension IN (1, 2, 3, 4, 5, 6) AND size = 96"
-    " AND slot >= ? AND slot < ? GROUP BY dimension, value"
+    "SELECT dimension, value, SUM(scans), SUM(uniques), SUM(bots) FROM {table}_values"
+    " WHERE subject_id = ? AND dimension IN (1, 2, 3, 4, 5, 6) AND day >= ? AND day < ?"
+    " GROUP BY dimension, value"
 )
 
 _OWN_CODE = "SELECT 1 FROM codes WHERE id = ? AND organization_id = ?"
 
 _KNOWN_VALUES = (
-    "SELECT value FROM organization_rollups"
-    " WHERE subject_id = ? AND dimension = ? AND size = 96 AND slot = ?"
+    "SELECT value FROM organization_values WHERE subject_id = ? AND dimension = ? AND day = ?"
 )
 
 Combination = tuple[str, str, int, tuple[str, ...]]
 """Organisation and code (hexadecimal), quarter hour, and what is known of a scan."""
 
-_Quarters = dict[tuple[str, int], Parts]
-_Row = tuple[str, int, int, int, str]
-_Sums = tuple[int, int, int]
+_Row = tuple[str, int, int, str]
+
+
+@dataclass
+class Counted:
+    """What is added to the rows of codes, or of organisations, by subject (hexadecimal)."""
+
+    quarters: dict[tuple[str, int], Parts] = field(default_factory=dict)
+    days: dict[tuple[str, int], Numbers] = field(default_factory=dict)
+
+    def add(self, subject: str, slot: int, parts: Parts, sums: Sequence[int]) -> None:
+        """Count what is known of a quarter hour, and how many scans it had."""
+        merge(self.quarters.setdefault((subject, slot), {}), parts)
+        self.add_sums(subject, slot, sums)
+
+    def add_sums(self, subject: str, slot: int, sums: Sequence[int]) -> None:
+        """Count how many scans a quarter hour had."""
+        day, offset = divmod(slot, SLOTS_A_DAY)
+        numbers = self.days.get((subject, day))
+        if numbers is None:
+            numbers = self.days[subject, day] = days.numbers()
+        for own, count in zip(numbers, sums, strict=True):
+            own[offset] += count
 
 
 class Rollups:
-    """The rows in `code_rollups` and `organization_rollups`: adds to them and sums them up."""
+    """The rows of codes and of organisations: adds to them and sums them up."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._quarters = Quarters(connections)
+        self._days = Days(connections)
         self._known: dict[tuple[str, int], tuple[set[str], ...]] = {}
 
     def add(self, database: Connection, counted: Mapping[Combination, Sequence[int]]) -> None:
@@ -118,9 +131,11 @@ class Rollups:
         """
         owners = {code: organization for organization, code, _, _ in counted}
         codes = self._sum_up(database, counted)
-        organizations: _Quarters = {}
-        for (code, slot), parts in codes.items():
-            merge(organizations.setdefault((owners[code], slot), {}), parts)
+        organizations = Counted()
+        for (code, slot), parts in codes.quarters.items():
+            day, offset = divmod(slot, SLOTS_A_DAY)
+            sums = [numbers[offset] for numbers in codes.days[code, day]]
+            organizations.add(owners[code], slot, parts, sums)
         self._store(database, "code", codes)
         self.lock(database, sorted(set(owners.values())))
         self._store(database, "organization", organizations)
@@ -132,10 +147,14 @@ class Rollups:
         self._store(database, "code", self._sum_up(database, counted))
 
     def add_to_organization(
-        self, database: Connection, quarters: Mapping[tuple[str, int], Parts]
+        self,
+        database: Connection,
+        quarters: Mapping[tuple[str, int], Parts],
+        days: Mapping[tuple[str, int], Numbers],
     ) -> None:
-        """Add what is known of an organisation's quarter hours, whose lock is held."""
-        self._quarters.add(database, "organization_quarters", quarters)
+        """Add to an organisation's packed rows, whose lock is held."""
+        self._quarters.add(database, "organization", quarters)
+        self._days.add(database, "organization", days)
 
     def lock(self, database: Connection, organizations: Sequence[str]) -> None:
         """Keep others from counting for these organisations until the transaction ends.
@@ -153,6 +172,7 @@ class Rollups:
         key, sql = self._connections.key, self._connections.sql
         self.lock(database, [organization_id.hex])
         self._quarters.subtract_code(database, organization_id, code_id)
+        self._days.subtract_code(database, organization_id, code_id)
         database.execute_sql(sql(_SUBTRACT), (key(code_id), key(organization_id)))
         database.execute_sql(sql(_REMOVE_EMPTY), (key(organization_id),))
 
@@ -167,32 +187,45 @@ class Rollups:
             for first, past in spans
         ]
 
-    def slots(
-        self, organization_id: UUID, code_id: UUID | None, span: Span, size: SlotSize
-    ) -> list[tuple[int, Count]]:
-        """What was counted in each slot that has scans."""
+    def days(self, organization_id: UUID, code_id: UUID | None, span: Span) -> list[DayCounts]:
+        """What was counted in the quarter hours of each day."""
+        start, past = span
+        if start >= past:
+            return []
+        found = []
         with self._connections.connection() as database:
             table, subject = self._subject(database, organization_id, code_id)
-            text = self._connections.sql(_SLOTS.format(table=table))
-            cursor = database.execute_sql(text, (subject, int(size), *span))
-            return [(row[0], Count(*row[1:])) for row in cursor.fetchall()]
+            first, last = start // SLOTS_A_DAY, (past - 1) // SLOTS_A_DAY
+            for row in self._days.between(database, table, subject, first, last):
+                numbers, slot = days.unpacked(row.packed), row.day * SLOTS_A_DAY
+                for own in numbers:
+                    # Quarter hours of the first and of the last day may lie outside.
+                    own[: max(0, start - slot)] = [0] * max(0, start - slot)
+                    own[max(0, past - slot) :] = [0] * max(0, slot + SLOTS_A_DAY - past)
+                found.append(DayCounts(slot, *numbers))
+        return found
 
     def breakdowns(
         self, organization_id: UUID, code_id: UUID | None, span: Span
     ) -> dict[Dimension, dict[str, Count]]:
         """What was counted for each value of each dimension."""
         found: Parts = {number: {} for number in NUMBERS.values()}
+        start, past = span
+        first, last = -(-start // SLOTS_A_DAY), past // SLOTS_A_DAY
+        # Whole days, and the quarter hours before and after them; or quarter hours alone.
+        ends = [(start, first * SLOTS_A_DAY), (last * SLOTS_A_DAY, past)]
+        if first >= last:
+            ends = [(start, past)]
         with self._connections.connection() as database:
             table, subject = self._subject(database, organization_id, code_id)
-            text = self._connections.sql(_BREAKDOWNS.format(table=table))
-            for size, *slots in _parts(span, (SlotSize.DAY, SlotSize.QUARTER)):
-                if size == SlotSize.DAY:
-                    cursor = database.execute_sql(text, (subject, *slots))
-                    for number, value, *sums in cursor.fetchall():
-                        merge(found, {number: {value: [int(n) for n in sums]}})
-                else:
-                    name, (first, past) = f"{table}_quarters", slots
-                    for parts in self._quarters.between(database, name, subject, (first, past)):
+            if first < last:
+                text = self._connections.sql(_BREAKDOWNS.format(table=table))
+                cursor = database.execute_sql(text, (subject, first, last))
+                for number, value, *sums in cursor.fetchall():
+                    found[number][value] = [int(n) for n in sums]
+            for slots in ends:
+                if slots[0] < slots[1]:
+                    for parts in self._quarters.between(database, table, subject, slots):
                         merge(found, parts)
         return {
             dimension: {value: Count(*sums) for value, sums in found[number].items()}
@@ -201,48 +234,26 @@ class Rollups:
 
     def _until(
         self, organization_id: UUID, code_id: UUID | None, edges: Collection[int]
-    ) -> dict[int, _Sums]:
+    ) -> dict[int, Sums]:
         """What was counted until each edge, from the beginning of the first edge's day on."""
         if not edges:
             return {}
-        first, last = min(edges) // SlotSize.DAY * SlotSize.DAY, max(edges)
-        ways = {edge: _WAYS[edge % SlotSize.DAY] for edge in edges}
-        slots: dict[SlotSize, set[int]] = {SlotSize.HOUR: set(), SlotSize.QUARTER: set()}
-        for edge, way in ways.items():
-            for size, offset in way.slots:
-                slots[size].add(edge - edge % SlotSize.DAY + offset)
+        ordered = [(*divmod(edge, SLOTS_A_DAY), edge) for edge in sorted(edges)]
+        found: dict[int, Sums] = {}
         with self._connections.connection() as database:
             table, subject = self._subject(database, organization_id, code_id)
-            text = self._connections.sql(_SLOTS.format(table=table))
-            days = database.execute_sql(text, (subject, int(SlotSize.DAY), first, last + 1))
-            of_day = {slot: tuple(sums) for slot, *sums in days.fetchall()}
-            of_size = {
-                size: {
-                    slot: tuple(sums)
-                    for slot, *sums in self._connections.pick(
-                        database,
-                        f"{table}_rollups",
-                        "r.slot, r.scans, r.uniques, r.bots",
-                        {"slot": "bigint"},
-                        [(slot,) for slot in sorted(wanted)],
-                        _OF_SIZE,
-                        (subject, int(size)),
-                    )
-                }
-                for size, wanted in slots.items()
-                if wanted
-            }
-        until_day: dict[int, _Sums] = {first: (0, 0, 0)}
-        for day in range(first, last + 1, SlotSize.DAY):
-            until_day[day + SlotSize.DAY] = _plus(until_day[day], of_day.get(day))
-        until = {}
-        for edge, way in ways.items():
-            day = edge - edge % SlotSize.DAY
-            sums = until_day[day + SlotSize.DAY if way.back else day]
-            for size, offset in way.slots:
-                sums = _plus(sums, of_size[size].get(day + offset), -1 if way.back else 1)
-            until[edge] = sums
-        return until
+            rows = list(self._days.between(database, table, subject, ordered[0][0], ordered[-1][0]))
+        scans = uniques = bots = n = 0
+        for day, offset, edge in ordered:
+            while n < len(rows) and rows[n].day < day:
+                of_day = rows[n].sums
+                scans, uniques, bots = scans + of_day[0], uniques + of_day[1], bots + of_day[2]
+                n += 1
+            found[edge] = scans, uniques, bots
+            if offset and n < len(rows) and rows[n].day == day:
+                part = days.until(rows[n].packed, offset)
+                found[edge] = scans + part[0], uniques + part[1], bots + part[2]
+        return found
 
     def _subject(
         self, database: Connection, organization_id: UUID, code_id: UUID | None
@@ -257,49 +268,32 @@ class Rollups:
 
     def _sum_up(
         self, database: Connection, counted: Mapping[Combination, Sequence[int]]
-    ) -> _Quarters:
-        """What was counted in each quarter hour of each code, TOTAL included."""
-        codes: _Quarters = {}
-        for (organization, code, slot, known), (people, unique, bots) in counted.items():
-            parts = codes.get((code, slot))
+    ) -> Counted:
+        """What was counted in each quarter hour of each code."""
+        codes = Counted()
+        for (organization, code, slot, known), sums in counted.items():
+            codes.add_sums(code, slot, sums)
+            parts = codes.quarters.get((code, slot))
             if parts is None:
-                parts = codes[code, slot] = {number: {} for number in range(len(NUMBERS) + 1)}
-                parts[TOTAL][""] = [0, 0, 0]
-            told = self._told(database, organization, slot - slot % SlotSize.DAY, known)
-            for number, value in enumerate(("", *told)):
-                values = parts[number]
-                sums = values.get(value)
-                if sums is None:
-                    values[value] = [people, unique, bots]
-                else:
-                    sums[0] += people
-                    sums[1] += unique
-                    sums[2] += bots
+                parts = codes.quarters[code, slot] = {number: {} for number in NUMBERS.values()}
+            told = self._told(database, organization, slot // SLOTS_A_DAY, known)
+            for number, value in enumerate(told, 1):
+                _add(parts[number], value, sums)
         return codes
 
-    def _store(self, database: Connection, table: str, quarters: _Quarters) -> None:
+    def _store(self, database: Connection, table: str, counted: Counted) -> None:
         rows: dict[_Row, list[int]] = {}
-        for (subject, slot), parts in quarters.items():
+        for (subject, slot), parts in counted.quarters.items():
+            day = slot // SLOTS_A_DAY
             for number, values in parts.items():
-                for size in _SIZES if number == TOTAL else (SlotSize.DAY,):
-                    first = slot - slot % size
-                    for value, (people, unique, bots) in values.items():
-                        sums = rows.get((subject, number, size, first, value))
-                        if sums is None:
-                            rows[subject, number, size, first, value] = [people, unique, bots]
-                        else:
-                            sums[0] += people
-                            sums[1] += unique
-                            sums[2] += bots
-        name = f"{table}_rollups"
+                for value, sums in values.items():
+                    _add(rows, (subject, number, day, value), sums)
+        name = f"{table}_values"
         # In one order everywhere, lest two nodes wait for each other's rows.
         ordered = ((*row, *sums) for row, sums in sorted(rows.items()))
         self._connections.insert_many(database, name, _COLUMNS, ordered, _ADD.format(table=name))
-        packed = {
-            key: {number: values for number, values in parts.items() if number != TOTAL}
-            for key, parts in quarters.items()
-        }
-        self._quarters.add(database, f"{table}_quarters", packed)
+        self._quarters.add(database, table, counted.quarters)
+        self._days.add(database, table, counted.days)
 
     def _told(
         self, database: Connection, organization: str, day: int, known: tuple[str, ...]
@@ -330,40 +324,11 @@ class Rollups:
         return {value for (value,) in cursor.fetchall()}
 
 
-def _parts(span: Span, sizes: Sequence[SlotSize]) -> Iterator[tuple[int, int, int]]:
-    """The span in as few slots of these sizes as can be: size, first and past of each run."""
-    first, past = span
-    if first >= past:
-        return
-    size, *smaller = sizes
-    begin, end = -(-first // size) * size, past // size * size
-    if begin >= end:
-        yield from _parts(span, smaller)
-        return
-    yield from _parts((first, begin), smaller)
-    yield int(size), begin, end
-    yield from _parts((end, past), smaller)
-
-
-def _plus(sums: _Sums, others: _Sums | None, sign: int = 1) -> _Sums:
-    if others is None:
-        return sums
-    return sums[0] + sign * others[0], sums[1] + sign * others[1], sums[2] + sign * others[2]
-
-
-class _Way(NamedTuple):
-    """How an edge within a day is reached: from the day's begin or back from its end, by slots."""
-
-    back: bool
-    slots: tuple[tuple[SlotSize, int], ...]
-
-
-def _way(offset: int) -> _Way:
-    """The shorter way: midnight in Berlin is one hour or two before the end of a day in UTC."""
-    back = offset > SlotSize.DAY // 2
-    span = (offset, int(SlotSize.DAY)) if back else (0, offset)
-    runs = _parts(span, (SlotSize.HOUR, SlotSize.QUARTER))
-    return _Way(back, tuple((SlotSize(n), m) for n, a, b in runs for m in range(a, b, n)))
-
-
-_WAYS = tuple(_way(offset) for offset in range(SlotSize.DAY))
+def _add(counts: dict[K, list[int]], key: K, sums: Sequence[int]) -> None:
+    own = counts.get(key)
+    if own is None:
+        counts[key] = [*sums]
+    else:
+        own[0] += sums[0]
+        own[1] += sums[1]
+        own[2] += sums[2]

@@ -13,11 +13,11 @@ from core.api import (
     SLOT,
     Conflict,
     Count,
+    DayCounts,
     Dimension,
     Drained,
     RecordedScan,
     Scan,
-    SlotSize,
     Span,
     Totals,
 )
@@ -290,11 +290,9 @@ class DatabaseScanStore:
         """What was counted in each span."""
         return self._rollups.counts(organization_id, code_id, spans)
 
-    def slots(
-        self, organization_id: UUID, code_id: UUID | None, span: Span, size: SlotSize
-    ) -> Sequence[tuple[int, Count]]:
-        """What was counted in each slot that has scans."""
-        return self._rollups.slots(organization_id, code_id, span, size)
+    def days(self, organization_id: UUID, code_id: UUID | None, span: Span) -> Sequence[DayCounts]:
+        """What was counted in the quarter hours of each day that has scans."""
+        return self._rollups.days(organization_id, code_id, span)
 
     def breakdowns(
         self, organization_id: UUID, code_id: UUID | None, span: Span

@@ -363,42 +363,66 @@ class Scan(Model):
         indexes = ((("code", "at"), False),)
 
 
-class CodeRollup(Model):
-    """The counts of each code, by time and by the value of one dimension.
-
-    Dimension 0 is all scans, with the value "". `slot` counts quarter hours since 1970; a row is
-    for the `size` quarter hours from there on: 1, 4 or 96 of all scans, 96 of other dimensions.
-    """
+class CodeValue(Model):
+    """The counts of each code, by the day in UTC (days since 1970) and a dimension's value."""
 
     subject = ForeignKeyField(Code, on_delete="CASCADE", backref="+", index=False)
     dimension = IntegerField()
-    size = IntegerField()
-    slot = BigIntegerField()
+    day = IntegerField()
     value = TextField()
     scans = BigIntegerField()
     uniques = BigIntegerField()
     bots = BigIntegerField()
 
     class Meta:
-        table_name = "code_rollups"
-        primary_key = CompositeKey("subject", "dimension", "size", "slot", "value")
+        table_name = "code_values"
+        primary_key = CompositeKey("subject", "dimension", "day", "value")
 
 
-class OrganizationRollup(Model):
-    """The counts of each organisation: the sums of the rows of its codes."""
+class OrganizationValue(Model):
+    """The same of each organisation: the sums of the rows of its codes."""
 
     subject = ForeignKeyField(Organization, on_delete="CASCADE", backref="+", index=False)
     dimension = IntegerField()
-    size = IntegerField()
-    slot = BigIntegerField()
+    day = IntegerField()
     value = TextField()
     scans = BigIntegerField()
     uniques = BigIntegerField()
     bots = BigIntegerField()
 
     class Meta:
-        table_name = "organization_rollups"
-        primary_key = CompositeKey("subject", "dimension", "size", "slot", "value")
+        table_name = "organization_values"
+        primary_key = CompositeKey("subject", "dimension", "day", "value")
+
+
+class CodeDay(Model):
+    """The counts of each code by the day in UTC, and of its quarter hours; `days.py` packs them."""
+
+    subject = ForeignKeyField(Code, on_delete="CASCADE", backref="+", index=False)
+    day = IntegerField()
+    scans = BigIntegerField()
+    uniques = BigIntegerField()
+    bots = BigIntegerField()
+    quarters = BlobField()
+
+    class Meta:
+        table_name = "code_days"
+        primary_key = CompositeKey("subject", "day")
+
+
+class OrganizationDay(Model):
+    """The same of each organisation: the sums of the rows of its codes."""
+
+    subject = ForeignKeyField(Organization, on_delete="CASCADE", backref="+", index=False)
+    day = IntegerField()
+    scans = BigIntegerField()
+    uniques = BigIntegerField()
+    bots = BigIntegerField()
+    quarters = BlobField()
+
+    class Meta:
+        table_name = "organization_days"
+        primary_key = CompositeKey("subject", "day")
 
 
 class CodeQuarter(Model):
@@ -492,8 +516,10 @@ ALL: tuple[type[Model], ...] = (
     CodeCount,
     IdempotencyKey,
     Scan,
-    CodeRollup,
-    OrganizationRollup,
+    CodeValue,
+    OrganizationValue,
+    CodeDay,
+    OrganizationDay,
     CodeQuarter,
     OrganizationQuarter,
     KeptScans,

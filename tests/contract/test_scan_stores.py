@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -26,13 +27,12 @@ from core.api import (
     Organization,
     Scan,
     ScanStore,
-    SlotSize,
     StorageUnavailable,
     Totals,
     slot_of,
 )
 from plugins.storage import recount
-from plugins.storage.quarters import unpack
+from plugins.storage.days import unpacked
 from tests.samples import NOON, make_code
 from tests.servers import Backend
 
@@ -93,9 +93,16 @@ def quarters(
     bots: Bots = Bots.EXCLUDE,
 ) -> list[SlotCount]:
     span = (slot_of(start), slot_of(end))
-    found = scans.slots(organization_id, code_id, span, SlotSize.QUARTER)
-    counts = [SlotCount(slot, *count.of(bots)) for slot, count in found]
-    return [count for count in counts if count.scans]
+    found = scans.days(organization_id, code_id, span)
+    assert [day.slot for day in found] == sorted({day.slot // 96 * 96 for day in found})
+    return [
+        SlotCount(slot, *Count(*numbers).of(bots))
+        for day in found
+        for slot, *numbers in zip(
+            range(day.slot, day.slot + 96), day.scans, day.unique, day.bots, strict=True
+        )
+        if Count(*numbers).of(bots)[0]
+    ]
 
 
 def at_the_same_time(*calls: Callable[[], Any]) -> list[Any]:
@@ -531,11 +538,16 @@ def everything(backend: Backend, organization_id: UUID) -> list[Any]:
     connections = backend.scans._connections  # type: ignore[attr-defined]
     found: list[Any] = []
     with connections.connection() as database:
-        for table in ("code_rollups", "organization_rollups", "code_counts"):
+        for table in ("code_values", "organization_values", "code_counts"):
             found += database.execute_sql(f"SELECT * FROM {table}").fetchall()
+        for table in ("code_days", "organization_days"):
+            rows = database.execute_sql(f"SELECT * FROM {table}").fetchall()
+            found += [(*row, unpacked(packed)) for *row, packed in rows]
         for table in ("code_quarters", "organization_quarters"):
             rows = database.execute_sql(f"SELECT * FROM {table}").fetchall()
-            found += [(subject, slot, unpack(parts)) for subject, slot, parts in rows]
+            found += [
+                (subject, slot, msgspec.msgpack.decode(parts)) for subject, slot, parts in rows
+            ]
     return sorted(found, key=repr)
 
 
@@ -579,8 +591,10 @@ def test_a_recount_mends_numbers_that_are_wrong(backend: Backend, code: Code) ->
     connections = backend.scans._connections  # type: ignore[attr-defined]
     with connections.transaction() as database:
         for statement in (
-            "UPDATE code_rollups SET scans = scans + 7",
-            "DELETE FROM organization_rollups WHERE size = 96",
+            "UPDATE code_values SET scans = scans + 7",
+            "DELETE FROM organization_values",
+            "UPDATE organization_days SET scans = scans + 7",
+            "DELETE FROM code_days",
             "DELETE FROM code_counts",
             "DELETE FROM code_quarters",
         ):

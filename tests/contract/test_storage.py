@@ -44,7 +44,7 @@ from plugins.storage import tables
 from tests import samples
 from tests.servers import Backend, Children
 
-MIGRATIONS = ["0001_initial", "0002_looks", "0003_scans", "0004_quarters"]
+MIGRATIONS = ["0001_initial", "0002_looks", "0003_scans", "0004_quarters", "0005_days"]
 NOW = datetime(2026, 3, 29, 1, 2, 3, 456789, tzinfo=UTC)
 
 

@@ -105,6 +105,7 @@ def test_asking_for_pending_migrations_makes_no_file(tmp_path: Path) -> None:
         "0002_looks",
         "0003_scans",
         "0004_quarters",
+        "0005_days",
     ]
     backend.storage.close()
 
@@ -319,13 +320,13 @@ def test_the_timeline_of_a_code_reads_ranges_of_a_key_alone(
     for code_id in (code.id, None):
         asked.clear()
         sqlite.scans.counts(code.organization_id, code_id, [(3, 500), (500, 501)])
-        counting = [one for one in asked if "_rollups" in one[0]]
+        counting = [one for one in asked if "_days" in one[0]]
         assert counting
         for text, parameters in counting:
             with connections.connection() as database:
                 explained = database.execute_sql(f"EXPLAIN QUERY PLAN {text}", parameters)
                 plan = [row[3] for row in explained]
-            key = "USING PRIMARY KEY (subject_id=? AND dimension=? AND size=? AND slot"
+            key = "USING PRIMARY KEY (subject_id=? AND day>? AND day<?)"
             assert any(key in step for step in plan), plan
 
 
