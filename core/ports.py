@@ -439,7 +439,7 @@ class ScanStore(Protocol):
         """Let go of every connection."""
 
     def append(self, scans: Sequence[Scan], drained: Drained | None = None) -> None:
-        """Store the scans and count them, in one transaction.
+        """Store the scans and count them, in one transaction that is on the disk at its end.
 
         A scan is unique where no scan of the same code and day (in UTC) that was stored before has
         the same `visitor`; a bot, or a scan without a visitor, never is. Scans of codes that have
@@ -463,8 +463,9 @@ class ScanStore(Protocol):
     def tidy(self, today: date, before: datetime | None, limit: int) -> int:
         """Remove up to `limit` rows of each kind that must not stay; the most that were of one.
 
-        These are salts and visitors of days before yesterday (in UTC) and, with `before`, scans
-        that are older; what was counted of them stays.
+        These are salts and visitors of days before yesterday (in UTC), what is left of deleted
+        codes and organisations and, with `before`, scans that are older; what was counted of those
+        stays.
         """
 
     def tallies(self, first: date) -> Mapping[date, tuple[int, int]]:
@@ -478,6 +479,9 @@ class ScanStore(Protocol):
 
         Salts of days before the day before `day` are deleted.
         """
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """All that is asked in the block is answered as of one moment, whatever is stored then."""
 
     def counts(
         self, organization_id: UUID, code_id: UUID | None, spans: Sequence[Span]

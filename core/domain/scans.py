@@ -159,7 +159,8 @@ Span = tuple[int, int]
 class Totals(Struct, frozen=True):
     """What has been counted of a code, or of all of an organisation's codes, so far.
 
-    `bots` counts bots alone; everything else leaves them out.
+    `bots` counts bots alone, and `since` is when the first quarter hour began that has scans of
+    anybody; everything else leaves bots out.
     """
 
     scans: int = 0
@@ -167,6 +168,7 @@ class Totals(Struct, frozen=True):
     bots: int = 0
     first_scan_at: datetime | None = None
     last_scan_at: datetime | None = None
+    since: datetime | None = None
 
 
 def slot_of(moment: datetime) -> int:

@@ -170,12 +170,15 @@ class Statistics:
         more points than the settings allow.
         """
         now = self._clock()
-        window, before = self._windows(organization_id, code_id, selection, now)
-        points = self._points(organization_id, code_id, window, selection.bots)
+        with self._store.snapshot():
+            window, before = self._windows(organization_id, code_id, selection, now)
+            points = self._points(organization_id, code_id, window, selection.bots)
+            earlier: tuple[Point, ...] | None = None
+            if compare and before is not None:
+                earlier = self._points(organization_id, code_id, before, selection.bots)
         total = sum(point.scans for point in points)
         previous = None
-        if compare and before is not None:
-            earlier = self._points(organization_id, code_id, before, selection.bots)
+        if before is not None and earlier is not None:
             scans = sum(point.scans for point in earlier)
             previous = Previous(
                 start=before.start_at,
@@ -234,7 +237,8 @@ class Statistics:
                 f"{name!r} has no points of {interval.value!r}; "
                 f"write one of: {', '.join(period.intervals)}",
             )
-        first = self._store.totals(organization_id, code_id).first_scan_at
+        totals = self._store.totals(organization_id, code_id)
+        first = totals.first_scan_at if selection.bots is Bots.EXCLUDE else totals.since
         window = period.window(now, zone, first, interval)
         if window.exceeds(most):
             raise InvalidFields.of(
@@ -264,8 +268,11 @@ class Statistics:
     def stats(self, organization_id: UUID, code_id: UUID | None, selection: Selection) -> Stats:
         """The numbers of one code or of all; raises InvalidFields as `timeline` does."""
         now = self._clock()
-        window, _ = self._windows(organization_id, code_id, selection, now)
-        totals = self._store.totals(organization_id, code_id)
+        with self._store.snapshot():
+            window, _ = self._windows(organization_id, code_id, selection, now)
+            totals = self._store.totals(organization_id, code_id)
+            recent = self._recent(organization_id, code_id, window.timezone, selection.bots, now)
+            breakdown = self._breakdown(organization_id, code_id, window, selection)
         return Stats(
             code=code_id,
             scans=totals.scans,
@@ -273,8 +280,8 @@ class Statistics:
             bots=totals.bots,
             first_scan_at=totals.first_scan_at,
             last_scan_at=totals.last_scan_at,
-            recent=self._recent(organization_id, code_id, window.timezone, selection.bots, now),
-            window=self._breakdown(organization_id, code_id, window, selection),
+            recent=recent,
+            window=breakdown,
             updated_at=now,
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
@@ -48,6 +48,9 @@ class Connections(ABC):
 
     collation: str
     """The collation that sorts text by code points, as SQL writes it."""
+
+    snapshot_mode: str
+    """What a transaction is begun with that only reads, and reads as of one moment."""
 
     driver_errors: tuple[type[Exception], ...]
     """The driver's own errors that mean an outage; they come up where rows are fetched."""
@@ -96,18 +99,34 @@ class Connections(ABC):
                 self.database.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, *, durable: bool = False) -> Iterator[Connection]:
         """A connection in a transaction; within another one it is a part of that.
 
         A part that fails is undone alone (by a savepoint): the outer block may go on, on
-        PostgreSQL too, where any error would spoil the transaction otherwise.
+        PostgreSQL too, where any error would spoil the transaction otherwise. One that is `durable`
+        is on the disk once the block has ended, unless it is a part.
         """
         if self.database.in_transaction():
             with self.connection() as database, database.atomic():
                 yield database
-        else:
-            with self.write_lock(), self.connection() as database, database.atomic():
-                yield database
+            return
+        with (
+            self.write_lock(),
+            self.connection() as database,
+            self.durable(database) if durable else nullcontext(),
+            database.atomic(),
+        ):
+            yield database
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Whatever is read in the block is read as of one moment; nothing may be written."""
+        with self.connection() as database:
+            if database.in_transaction():
+                yield
+                return
+            with database.transaction(self.snapshot_mode):
+                yield
 
     def sql(self, text: str) -> str:
         """A statement that is written with `?`, as this driver takes it."""
@@ -172,6 +191,10 @@ class Connections(ABC):
     @abstractmethod
     def write_lock(self) -> AbstractContextManager[None]:
         """What a transaction takes before its connection."""
+
+    @abstractmethod
+    def durable(self, database: Connection) -> AbstractContextManager[None]:
+        """Let the transactions in the block wait for the disk, whatever others do."""
 
     @abstractmethod
     def migration_lock(self) -> AbstractContextManager[Connection]:

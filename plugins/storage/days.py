@@ -25,6 +25,8 @@ _BETWEEN = (
     " WHERE subject_id = ? AND day >= ? AND day <= ? ORDER BY day"
 )
 
+_FIRST = "SELECT day, quarters FROM {table}_days WHERE subject_id = ? ORDER BY day LIMIT 1"
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, list[int], list[int], list[int]]).decode
 
@@ -82,6 +84,12 @@ class Days(PackedRows[Numbers]):
             text, (subject, first, last)
         ).fetchall():
             yield DayRow(day, (scans, uniques, bots), packed)
+
+    def first(self, database: Connection, table: str, subject: Any) -> int | None:
+        """The first quarter hour of the first day that has scans."""
+        text = self._connections.sql(_FIRST.format(table=table))
+        row = database.execute_sql(text, (subject,)).fetchone()
+        return None if row is None else row[0] * SLOTS_A_DAY + _decode(row[1])[0]
 
     def unpack(self, data: bytes) -> Numbers:
         """Only the quarter hours from the first to the last one with scans are packed."""

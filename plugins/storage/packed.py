@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
@@ -11,8 +11,6 @@ from plugins.storage.database import Connection, Connections
 from plugins.storage.tables import to_uuid
 
 T = TypeVar("T")
-
-_PAGE = 1000
 
 
 class PackedRows(ABC, Generic[T]):
@@ -39,9 +37,9 @@ class PackedRows(ABC, Generic[T]):
             f"ON CONFLICT (subject_id, {self.place}) DO UPDATE SET"
             f" {', '.join(f'{name} = EXCLUDED.{name}' for name in values)}"
         )
-        self._following = connections.sql(
+        self._of_code = connections.sql(
             f"SELECT {self.place}, {self.packed} FROM code_{self.kind}"  # noqa: S608
-            f" WHERE subject_id = ? AND {self.place} > ? ORDER BY {self.place} LIMIT ?"
+            f" WHERE subject_id = ? AND {self.place} >= ? AND {self.place} < ?"
         )
         self._remove = connections.sql(
             f"DELETE FROM organization_{self.kind}"  # noqa: S608
@@ -71,30 +69,22 @@ class PackedRows(ABC, Generic[T]):
             self.merge(told, rows[key])
         self._store(database, table, {**rows, **found})
 
-    def subtract_code(self, database: Connection, organization_id: UUID, code_id: UUID) -> None:
+    def subtract(
+        self, database: Connection, organization_id: UUID, code_id: UUID, span: tuple[int, int]
+    ) -> None:
         """Take a code's rows out of its organisation's, whose lock is held."""
         key, owner = self._connections.key(organization_id), organization_id.hex
-        for page in self._pages(database, code_id):
-            wanted = {(owner, place): told for place, told in page.items()}
-            left: dict[tuple[str, int], T] = {}
-            for (_, place), told in self._find(database, "organization", wanted).items():
-                self.merge(told, page[place], -1)
-                rest = self.rest(told)
-                if rest is None:
-                    database.execute_sql(self._remove, (key, place))
-                else:
-                    left[owner, place] = rest
-            self._store(database, "organization", left)
-
-    def _pages(self, database: Connection, code_id: UUID) -> Iterator[dict[int, T]]:
-        last = -1
-        while True:
-            parameters = (self._connections.key(code_id), last, _PAGE)
-            rows = database.execute_sql(self._following, parameters).fetchall()
-            if not rows:
-                return
-            yield {place: self.unpack(packed) for place, packed in rows}
-            last = rows[-1][0]
+        rows = database.execute_sql(self._of_code, (self._connections.key(code_id), *span))
+        wanted = {(owner, place): self.unpack(packed) for place, packed in rows.fetchall()}
+        left: dict[tuple[str, int], T] = {}
+        for place, told in self._find(database, "organization", wanted).items():
+            self.merge(told, wanted[place], -1)
+            rest = self.rest(told)
+            if rest is None:
+                database.execute_sql(self._remove, (key, place[1]))
+            else:
+                left[place] = rest
+        self._store(database, "organization", left)
 
     def _find(
         self, database: Connection, table: str, wanted: Mapping[tuple[str, int], T]

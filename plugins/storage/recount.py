@@ -16,7 +16,7 @@ from plugins.storage.database import Connection, Connections
 from plugins.storage.days import Days
 from plugins.storage.packed import PackedRows
 from plugins.storage.quarters import Quarters
-from plugins.storage.rollups import Combination, Rollups
+from plugins.storage.rollups import Combination, Rollups, slots_of
 from plugins.storage.tables import to_uuid
 
 _SCANS = 50_000
@@ -30,11 +30,13 @@ _MICROSECONDS = SLOT // timedelta(microseconds=1)
 _DAY = _MICROSECONDS * SLOTS_A_DAY
 _END = 1 << 62
 
-_CODES = "SELECT id, organization_id FROM codes WHERE id > ? ORDER BY id LIMIT ?"
+# Deleted codes are being removed, and their counts are subtracted from those of organisations.
+_CODES = "SELECT id, organization_id FROM codes WHERE id > ? AND NOT deleted ORDER BY id LIMIT ?"
 _ORGANIZATIONS = "SELECT id FROM organizations WHERE id > ? ORDER BY id LIMIT ?"
+_HOW_MANY = "SELECT COUNT(*) FROM organizations WHERE id > ?"
 _FIRST_ID = UUID(int=0)
 
-_LOCK_CODE = "SELECT id FROM codes WHERE id = ?"
+_LOCK_CODE = "SELECT id FROM codes WHERE id = ? AND NOT deleted"
 _SINCE = "SELECT since FROM kept_scans"
 
 _NEXT_SCAN = "SELECT at FROM scans WHERE code_id = ? AND at >= ? ORDER BY at LIMIT 1 OFFSET ?"
@@ -45,16 +47,6 @@ _COUNT = (
     " SUM(CASE WHEN bot THEN 1 ELSE 0 END)"
     " FROM scans WHERE code_id = ? AND at >= ? AND at < ? GROUP BY 1, 2, 3, 4, 5, 6, 7"
 )
-
-# The condition names all dimensions, so that each is one range of the table's key.
-_CLEAR = (
-    (
-        "DELETE FROM {table}_values WHERE subject_id = ? AND dimension IN (1, 2, 3, 4, 5, 6)"
-        " AND day >= ? AND day < ?"
-    ),
-    "DELETE FROM {table}_days WHERE subject_id = ? AND day >= ? AND day < ?",
-)
-_CLEAR_QUARTERS = "DELETE FROM {table}_quarters WHERE subject_id = ? AND slot >= ? AND slot < ?"
 
 _SUM_OF_DAYS = (
     "SELECT COALESCE(SUM(scans), 0), COALESCE(SUM(uniques), 0), COALESCE(SUM(bots), 0)"
@@ -108,7 +100,7 @@ class Recount:
         """Count; `progress` is called with how much has been done and how much there is to do."""
         with self._connections.connection() as database:
             scans = self._ask(database, "SELECT COUNT(*) FROM scans")
-            organizations = self._ask(database, "SELECT COUNT(*) FROM organizations")
+            organizations = self._ask(database, _HOW_MANY, self._connections.key(_FIRST_ID))
         done, whole = 0, scans + organizations
         for code, owner in self._pages(_CODES):
             for counted in self._code(to_uuid(code), to_uuid(owner)):
@@ -145,7 +137,7 @@ class Recount:
                 start = max(start, -(-since // _DAY) * _DAY)
                 beyond = self._ask(database, _NEXT_SCAN, key, start, _SCANS)
                 past = _END if beyond is None else max(beyond // _DAY * _DAY, start + _DAY)
-                self._clear(database, "code", key, (start // _DAY, past // _DAY))
+                self._rollups.clear(database, "code", code, (start // _DAY, past // _DAY))
                 counted = self._counted(database, code, owner, (start, past))
                 self._rollups.add_to_codes(database, counted)
                 start = past
@@ -190,11 +182,11 @@ class Recount:
                 if day is None:
                     return
                 days = (day, day + _DAYS)
-                self._clear(database, "organization", key, days)
+                self._rollups.clear(database, "organization", organization, days)
                 database.execute_sql(sql(_SUM_OF_CODES), (key, key, *days))
                 self._rollups.add_to_organization(
                     database,
-                    self._of_codes(database, self._quarters, organization, _slots(days)),
+                    self._of_codes(database, self._quarters, organization, slots_of(days)),
                     self._of_codes(database, self._days, organization, days),
                 )
                 day += _DAYS
@@ -214,18 +206,6 @@ class Recount:
                 summed[key] = told
         return summed
 
-    def _clear(self, database: Connection, table: str, key: Any, days: tuple[int, int]) -> None:
-        """Remove all that is counted of these days."""
-        for statement in _CLEAR:
-            text = self._connections.sql(statement.format(table=table))
-            database.execute_sql(text, (key, *days))
-        text = self._connections.sql(_CLEAR_QUARTERS.format(table=table))
-        database.execute_sql(text, (key, *_slots(days)))
-
     def _ask(self, database: Connection, statement: str, *parameters: Any) -> Any:
         row = database.execute_sql(self._connections.sql(statement), parameters).fetchone()
         return None if row is None else row[0]
-
-
-def _slots(days: tuple[int, int]) -> tuple[int, int]:
-    return days[0] * SLOTS_A_DAY, days[1] * SLOTS_A_DAY

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from peewee import JOIN, IntegrityError, fn
+from peewee import JOIN, SQL, IntegrityError, fn
 
 from core.api import (
     ApiKey,
@@ -33,10 +33,14 @@ from core.api import (
 )
 from plugins.storage import tables
 from plugins.storage.database import Connection, Connections, batches
-from plugins.storage.rollups import Rollups
+from plugins.storage.removal import Removal
 from plugins.storage.tables import to_moment, to_tags, to_uuid
 
 _BATCH = 500
+
+_REMOVED_AT_ONCE = 2000
+"""A deleted code that has about so many scans at most is gone at once, counts and all."""
+
 _NAMED = 5
 
 
@@ -79,7 +83,8 @@ class OrganizationRepository(_Repository):
     def all(self) -> Sequence[Organization]:
         """Every organisation, by name."""
         with self._connections.connection() as database:
-            rows = tables.Organization.select().tuples().execute(database)
+            own = tables.Organization.id != tables.GRAVEYARD
+            rows = tables.Organization.select().where(own).tuples().execute(database)
             return sorted((Organization(*row) for row in rows), key=_by_name)
 
     def update(self, organization: Organization) -> None:
@@ -93,7 +98,7 @@ class OrganizationRepository(_Repository):
             )
 
     def delete(self, organization_id: UUID) -> None:
-        """Remove it and all that is its own."""
+        """Remove it and all that is its own; the scans of its codes go later."""
         table, code, style = tables.Organization, tables.Code, tables.Style
         with self._connections.transaction() as database:
             # NOTE: a default style is changed under the lock on its organisation, codes are written
@@ -105,6 +110,10 @@ class OrganizationRepository(_Repository):
             _lock(database, styles.order_by(style.id))
             codes = code.select(code.id).where(code.organization == organization_id)
             _lock(database, codes.order_by(code.id))
+            count, tag = tables.CodeCount, tables.CodeTag
+            for own in (count, tag):
+                database.execute(own.delete().where(own.organization == organization_id))
+            _bury(database, code.organization == organization_id, organization=tables.GRAVEYARD)
             database.execute(table.delete().where(table.id == organization_id))
 
     def business_code(self, organization_id: UUID) -> BusinessCode | None:
@@ -401,7 +410,7 @@ class CodeRepository(_Repository):
             " FROM codes AS c LEFT JOIN code_counts AS n ON n.code_id = c.id"
         )
         self._by_slug = connections.sql(f"{one} WHERE c.slug_key = ?")
-        self._by_id = connections.sql(f"{one} WHERE c.id = ?")
+        self._by_id = connections.sql(f"{one} WHERE c.id = ? AND NOT c.deleted")
 
     def add(self, codes: Sequence[Code]) -> None:
         """Store all of them or none, or raise SlugTaken."""
@@ -433,7 +442,9 @@ class CodeRepository(_Repository):
     def get(self, organization_id: UUID, code_id: UUID) -> Code | None:
         """The organisation's code of that id."""
         table = tables.Code
-        query = _select().where((table.organization == organization_id) & (table.id == code_id))
+        query = _select().where(
+            (table.organization == organization_id) & (table.id == code_id) & ~table.deleted
+        )
         with self._connections.connection() as database:
             row = query.tuples().first(database)
             return Code(*row) if row else None
@@ -528,6 +539,7 @@ class CodeRepository(_Repository):
                     (table.id == code.id)
                     & (table.organization == code.organization_id)
                     & (table.revision == expected_revision)
+                    & ~table.deleted
                 )
             )
             changed = _any(cursor)
@@ -537,14 +549,18 @@ class CodeRepository(_Repository):
             return changed
 
     def delete(self, organization_id: UUID, code_id: UUID) -> bool:
-        """Remove the code with its scans."""
-        table = tables.Code
-        own = (table.organization == organization_id) & (table.id == code_id)
+        """Hide the code and free its slug; few scans go at once, many ones later."""
+        table, count, tag = tables.Code, tables.CodeCount, tables.CodeTag
+        own = (table.organization == organization_id) & (table.id == code_id) & ~table.deleted
         with self._connections.transaction() as database:
             # Appending to a code locks it before it counts, so nothing is added after this.
-            _lock(database, table.select(table.id).where(own))
-            Rollups(self._connections).subtract_code(database, organization_id, code_id)
-            return _any(database.execute(table.delete().where(own)))
+            if not _lock(database, table.select(table.id).where(own)):
+                return False
+            for of_code in (count, tag):
+                database.execute(of_code.delete().where(of_code.code == code_id))
+            _bury(database, own)
+        Removal(self._connections).code(code_id, organization_id, _REMOVED_AT_ONCE)
+        return True
 
     def _order(self, sort: CodeSort) -> Any:
         name = sort.value.removeprefix("-")
@@ -802,6 +818,15 @@ def _keep_styles(database: Connection, codes: Sequence[Code]) -> None:
             raise Conflict("The style has been deleted in the meantime; choose another, or none.")
 
 
+def _bury(database: Connection, which: Any, **changes: Any) -> None:
+    """Take codes out of everybody's sight; `removal.py` removes them."""
+    table = tables.Code
+    # No slug begins so, and each has another one.
+    slug = SQL("'~' || CAST(id AS TEXT)")
+    nothing = {"style": None, "active": False, "slug": slug, "slug_key": slug}
+    database.execute(table.update(deleted=True, **nothing, **changes).where(which))
+
+
 def _unset_default(database: Connection, style: Style) -> None:
     # Whoever makes another style the default waits here, before either of us has one.
     _lock_organization(database, style.organization_id)
@@ -873,7 +898,7 @@ def _select() -> Any:
 
 def _conditions(organization_id: UUID, query: CodeQuery) -> list[Any]:
     table, tag = tables.Code, tables.CodeTag
-    conditions: list[Any] = [table.organization == organization_id]
+    conditions: list[Any] = [table.organization == organization_id, ~table.deleted]
     if query.search:
         # Both sides are casefolded, and `contains` escapes %, _ and \.
         conditions.append(table.search_text.contains(query.search.casefold()))

@@ -29,10 +29,11 @@ NUMBERS: Mapping[Dimension, int] = {
 }
 """The numbers by which dimensions are stored."""
 
-MAX_VALUES = 200
-"""So many values a day, an organisation and a dimension are told apart; the rest is OTHER.
+MAX_VALUES = {"code": 100, "organization": 1000}
+"""So many values a day and a dimension are told apart of each; the rest is OTHER.
 
-Visitors choose what they send: without a limit, one of them could fill the database.
+Visitors choose what they send: without a limit, one of them could fill the database, and without
+one for each code, the scans of one code could use up what there is for all others.
 """
 
 _MAX_REMEMBERED = 10_000
@@ -63,17 +64,29 @@ _ADD = (
 
 _LOCK_ORGANIZATIONS = "SELECT id FROM organizations WHERE id IN {ids} ORDER BY id FOR NO KEY UPDATE"
 
+# These name all dimensions, so that each is one range of the tables' keys.
 _SUBTRACT = (
     "UPDATE organization_values SET"
     " scans = organization_values.scans - c.scans,"
     " uniques = organization_values.uniques - c.uniques,"
     " bots = organization_values.bots - c.bots"
-    " FROM code_values AS c WHERE c.subject_id = ? AND organization_values.subject_id = ?"
-    " AND organization_values.dimension = c.dimension AND organization_values.day = c.day"
-    " AND organization_values.value = c.value"
+    " FROM code_values AS c"
+    " WHERE c.subject_id = ? AND c.dimension IN (1, 2, 3, 4, 5, 6) AND c.day >= ? AND c.day < ?"
+    " AND organization_values.subject_id = ? AND organization_values.dimension = c.dimension"
+    " AND organization_values.day = c.day AND organization_values.value = c.value"
 )
 
-_REMOVE_EMPTY = "DELETE FROM organization_values WHERE subject_id = ? AND scans = 0 AND bots = 0"
+_REMOVE_EMPTY = (
+    "DELETE FROM organization_values WHERE subject_id = ? AND dimension IN (1, 2, 3, 4, 5, 6)"
+    " AND day >= ? AND day < ? AND scans = 0 AND bots = 0"
+)
+
+_CLEAR_VALUES = (
+    "DELETE FROM {table}_values WHERE subject_id = ? AND dimension IN (1, 2, 3, 4, 5, 6)"
+    " AND day >= ? AND day < ?"
+)
+_CLEAR_DAYS = "DELETE FROM {table}_days WHERE subject_id = ? AND day >= ? AND day < ?"
+_CLEAR_QUARTERS = "DELETE FROM {table}_quarters WHERE subject_id = ? AND slot >= ? AND slot < ?"
 
 _BREAKDOWNS = (
     "SELECT dimension, value, SUM(scans), SUM(uniques), SUM(bots) FROM {table}_values"
@@ -81,10 +94,11 @@ _BREAKDOWNS = (
     " GROUP BY dimension, value"
 )
 
-_OWN_CODE = "SELECT 1 FROM codes WHERE id = ? AND organization_id = ?"
+_OWN_CODE = "SELECT 1 FROM codes WHERE id = ? AND organization_id = ? AND NOT deleted"
 
 _KNOWN_VALUES = (
-    "SELECT value FROM organization_values WHERE subject_id = ? AND dimension = ? AND day = ?"
+    "SELECT dimension, value FROM {table}_values"
+    " WHERE subject_id = ? AND dimension IN (1, 2, 3, 4, 5, 6) AND day = ?"
 )
 
 Combination = tuple[str, str, int, tuple[str, ...]]
@@ -167,14 +181,27 @@ class Rollups:
                 ids = [self._connections.key(UUID(hex=organization)) for organization in batch]
                 database.execute_sql(self._connections.sql(text), ids)
 
-    def subtract_code(self, database: Connection, organization_id: UUID, code_id: UUID) -> None:
-        """Take the counts of a code, which is locked and about to go, out of its organisation's."""
+    def subtract(
+        self, database: Connection, organization_id: UUID, code_id: UUID, days: tuple[int, int]
+    ) -> None:
+        """Take a code's counts of these days out of its organisation's; the code is locked."""
         key, sql = self._connections.key, self._connections.sql
         self.lock(database, [organization_id.hex])
-        self._quarters.subtract_code(database, organization_id, code_id)
-        self._days.subtract_code(database, organization_id, code_id)
-        database.execute_sql(sql(_SUBTRACT), (key(code_id), key(organization_id)))
-        database.execute_sql(sql(_REMOVE_EMPTY), (key(organization_id),))
+        self._quarters.subtract(database, organization_id, code_id, slots_of(days))
+        self._days.subtract(database, organization_id, code_id, days)
+        database.execute_sql(sql(_SUBTRACT), (key(code_id), *days, key(organization_id)))
+        database.execute_sql(sql(_REMOVE_EMPTY), (key(organization_id), *days))
+
+    def clear(self, database: Connection, table: str, subject: UUID, days: tuple[int, int]) -> None:
+        """Remove all counts of these days; `table` is `code` or `organization`."""
+        key = self._connections.key(subject)
+        for statement, span in (
+            (_CLEAR_VALUES, days),
+            (_CLEAR_DAYS, days),
+            (_CLEAR_QUARTERS, slots_of(days)),
+        ):
+            text = self._connections.sql(statement.format(table=table))
+            database.execute_sql(text, (key, *span))
 
     def counts(
         self, organization_id: UUID, code_id: UUID | None, spans: Sequence[Span]
@@ -204,6 +231,13 @@ class Rollups:
                     own[max(0, past - slot) :] = [0] * max(0, slot + SLOTS_A_DAY - past)
                 found.append(DayCounts(slot, *numbers))
         return found
+
+    def first(
+        self, database: Connection, organization_id: UUID, code_id: UUID | None
+    ) -> int | None:
+        """The first quarter hour that has scans, those of bots included."""
+        table, subject = self._subject(database, organization_id, code_id)
+        return self._days.first(database, table, subject)
 
     def breakdowns(
         self, organization_id: UUID, code_id: UUID | None, span: Span
@@ -276,7 +310,7 @@ class Rollups:
             parts = codes.quarters.get((code, slot))
             if parts is None:
                 parts = codes.quarters[code, slot] = {number: {} for number in NUMBERS.values()}
-            told = self._told(database, organization, slot // SLOTS_A_DAY, known)
+            told = self._told(database, organization, code, slot // SLOTS_A_DAY, known)
             for number, value in enumerate(told, 1):
                 _add(parts[number], value, sums)
         return codes
@@ -296,32 +330,43 @@ class Rollups:
         self._days.add(database, table, counted.days)
 
     def _told(
-        self, database: Connection, organization: str, day: int, known: tuple[str, ...]
+        self, database: Connection, organization: str, code: str, day: int, known: tuple[str, ...]
     ) -> tuple[str, ...]:
         """What is known, with OTHER where the day has as many values as it may have."""
-        seen = self._known.get((organization, day))
-        if seen is None:
-            if len(self._known) >= _MAX_REMEMBERED:
-                self._known.clear()
-            seen = tuple(
-                self._values(database, organization, day, number) for number in NUMBERS.values()
-            )
-            self._known[organization, day] = seen
+        of_code = self._seen(database, "code", code, day)
+        of_organization = self._seen(database, "organization", organization, day)
         told = known
-        for place, values in enumerate(seen):
-            value = known[place]
-            if value in values:
+        for place, value in enumerate(known):
+            own, all_ = of_code[place], of_organization[place]
+            if value in own:
                 continue
-            if len(values) < MAX_VALUES:
-                values.add(value)
+            room = value in all_ or len(all_) < MAX_VALUES["organization"]
+            if room and len(own) < MAX_VALUES["code"]:
+                own.add(value)
+                all_.add(value)
             else:
                 told = (*told[:place], OTHER, *told[place + 1 :])
         return told
 
-    def _values(self, database: Connection, organization: str, day: int, number: int) -> set[str]:
-        parameters = (self._connections.key(UUID(hex=organization)), number, day)
-        cursor = database.execute_sql(self._connections.sql(_KNOWN_VALUES), parameters)
-        return {value for (value,) in cursor.fetchall()}
+    def _seen(
+        self, database: Connection, table: str, subject: str, day: int
+    ) -> tuple[set[str], ...]:
+        """The values of each dimension that the day has so far."""
+        seen = self._known.get((subject, day))
+        if seen is None:
+            if len(self._known) >= _MAX_REMEMBERED:
+                self._known.clear()
+            seen = self._known[subject, day] = tuple(set() for _ in NUMBERS)
+            text = self._connections.sql(_KNOWN_VALUES.format(table=table))
+            parameters = (self._connections.key(UUID(hex=subject)), day)
+            for number, value in database.execute_sql(text, parameters).fetchall():
+                seen[number - 1].add(value)
+        return seen
+
+
+def slots_of(days: tuple[int, int]) -> tuple[int, int]:
+    """The quarter hours of a span of days."""
+    return days[0] * SLOTS_A_DAY, days[1] * SLOTS_A_DAY
 
 
 def _add(counts: dict[K, list[int]], key: K, sums: Sequence[int]) -> None:

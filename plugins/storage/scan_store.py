@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from operator import attrgetter
@@ -24,6 +25,7 @@ from core.api import (
 from plugins.storage import tables
 from plugins.storage.database import Connection, Connections, batches, placeholders
 from plugins.storage.recount import Recount
+from plugins.storage.removal import Removal
 from plugins.storage.rollups import KNOWN, Combination, Rollups
 from plugins.storage.tables import to_microseconds, to_moment, to_uuid
 
@@ -35,9 +37,9 @@ _ALL_CODES = "organization_id = ?"
 
 # PERF: with both conditions on the counted table itself, SQLite takes the organisation's index and
 # reads the scans of all of its codes.
-_ONE_CODE = "code_id = (SELECT id FROM codes WHERE id = ? AND organization_id = ?)"
+_ONE_CODE = "code_id = (SELECT id FROM codes WHERE id = ? AND organization_id = ? AND NOT deleted)"
 
-_FIND_CODES = "SELECT id, organization_id FROM codes WHERE id IN {ids}"
+_FIND_CODES = "SELECT id, organization_id FROM codes WHERE id IN {ids} AND NOT deleted"
 
 _LOCK_CODES = f"{_FIND_CODES} ORDER BY id FOR NO KEY UPDATE"
 
@@ -72,10 +74,8 @@ _REMOVE_VISITORS = (
     " (SELECT day, code_id, visitor FROM visitors WHERE day < ? ORDER BY day LIMIT ?)"
 )
 
-# Scans are stored in about the order of their times: the first ones are the oldest. One that came
-# late waits until those before it are old as well.
 _REMOVE_SCANS = (
-    "DELETE FROM scans WHERE at < ? AND id IN (SELECT id FROM scans ORDER BY id LIMIT ?)"
+    "DELETE FROM scans WHERE id IN (SELECT id FROM scans WHERE at < ? ORDER BY at LIMIT ?)"
 )
 
 _KEEP_SINCE = "UPDATE kept_scans SET since = ? WHERE since < ?"
@@ -166,6 +166,7 @@ class DatabaseScanStore:
             for following, condition in ((False, ""), (True, "AND (at, id) < (?, ?)"))
         }
         self._rollups = Rollups(connections)
+        self._removal = Removal(connections)
 
     def open(self) -> None:
         """Get ready in this process."""
@@ -177,7 +178,7 @@ class DatabaseScanStore:
 
     def append(self, scans: Sequence[Scan], drained: Drained | None = None) -> None:
         """Store and count the scans, and how far the journal was read."""
-        with self._connections.transaction() as database:
+        with self._connections.transaction(durable=True) as database:
             if drained is not None:
                 self._advance(database, drained)
             tallies = {
@@ -252,7 +253,7 @@ class DatabaseScanStore:
                 parameters = (since, limit)
                 cursor = database.execute_sql(sql(_REMOVE_SCANS), parameters)
                 removed = max(removed, cursor.rowcount)
-        return removed
+        return limit if self._removal.step(limit) else removed
 
     def tallies(self, first: date) -> Mapping[date, tuple[int, int]]:
         """What is only counted, by day."""
@@ -283,6 +284,10 @@ class DatabaseScanStore:
             database.execute(table.insert(day=day, salt=proposal).on_conflict_ignore())
             salt: bytes = table.select(table.salt).where(table.day == day).scalar(database)
             return salt
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """A transaction that only reads."""
+        return self._connections.snapshot()
 
     def counts(
         self, organization_id: UUID, code_id: UUID | None, spans: Sequence[Span]
@@ -320,12 +325,14 @@ class DatabaseScanStore:
         with self._connections.connection() as database:
             cursor = database.execute_sql(statement, self._scope(organization_id, code_id))
             scans, uniques, bots, first_at, last_at = cursor.fetchone()
+            since = self._rollups.first(database, organization_id, code_id)
         return Totals(
             scans=int(scans),
             unique=int(uniques),
             bots=int(bots),
             first_scan_at=None if first_at is None else to_moment(first_at),
             last_scan_at=None if last_at is None else to_moment(last_at),
+            since=None if since is None else to_moment(since * _SLOT),
         )
 
     def _scope(self, organization_id: UUID, code_id: UUID | None) -> tuple[Any, ...]:

@@ -103,6 +103,7 @@ class SqliteConnections(Connections):
     """Connections to a SQLite file, whose writers queue up before they begin."""
 
     collation = "BINARY"
+    snapshot_mode = "DEFERRED"
     driver_errors = (sqlite3.DatabaseError, sqlite3.InterfaceError)
 
     def __init__(self, path: Path, settings: SqliteSettings) -> None:
@@ -133,6 +134,8 @@ class SqliteConnections(Connections):
                 ("journal_mode", settings.journal_mode),
                 ("synchronous", "NORMAL" if settings.journal_mode == "wal" else "FULL"),
                 ("foreign_keys", 1),
+                # What is deleted - salts, visitors - is to be gone from the file as well.
+                ("secure_delete", 1),
                 ("cache_size", -16_000),
             ),
         )
@@ -178,6 +181,18 @@ class SqliteConnections(Connections):
                 yield
         finally:
             self._writer.release()
+
+    @contextmanager
+    def durable(self, database: Connection) -> Iterator[None]:
+        """In WAL mode a commit is not synced by itself; `journal_mode = "delete"` always syncs."""
+        if self._journal_mode != "wal":
+            yield
+            return
+        database.execute_sql("PRAGMA synchronous = FULL")
+        try:
+            yield
+        finally:
+            database.execute_sql("PRAGMA synchronous = NORMAL")
 
     @contextmanager
     def migration_lock(self) -> Iterator[Connection]:

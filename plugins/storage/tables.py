@@ -33,6 +33,9 @@ from peewee import (
 
 from core.api import LogoType, Look, Role
 
+GRAVEYARD = UUID(int=0)
+"""The organisation of the codes that are still to be removed after their own one was deleted."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -139,7 +142,7 @@ def _known_as(default: str) -> Any:
 
 
 class Organization(Model):
-    """The organisations."""
+    """The organisations, and one of the id GRAVEYARD, which nobody sees."""
 
     id = UUIDField(primary_key=True)
     name = TextField()
@@ -227,7 +230,8 @@ class Code(Model):
     """The codes, each followed by what it is found and sorted by.
 
     `search_text` is title, slug, destination and tags on a line each, and `title_key` the title,
-    both casefolded, because databases differ in what they take for the same letter.
+    both casefolded, because databases differ in what they take for the same letter. One that is
+    `deleted` is there for no one but `removal.py`.
     """
 
     id = UUIDField(primary_key=True)
@@ -248,10 +252,14 @@ class Code(Model):
     slug_key = TextField(unique=True)
     title_key = TextField()
     search_text = TextField()
+    deleted = BooleanField(default=False, constraints=[SQL("DEFAULT FALSE")])
 
     class Meta:
         table_name = "codes"
         indexes = ((("organization", "created_at"), False),)
+
+
+Code.add_index(Code.index(Code.deleted, where=SQL("deleted"), name="codes_deleted"))
 
 
 class Logo(Model):
@@ -360,7 +368,7 @@ class Scan(Model):
 
     class Meta:
         table_name = "scans"
-        indexes = ((("code", "at"), False),)
+        indexes = ((("code", "at"), False), (("at",), False))
 
 
 class CodeValue(Model):

@@ -41,7 +41,7 @@ TO_DATE = {"mtd": range(1, 13), "qtd": (1, 4, 7, 10), "ytd": (1,)}
 """With which months the periods to date begin."""
 
 DIMENSIONS = ("country", "device", "os", "browser", "language", "referrer")
-MAX_VALUES = 200
+MAX_VALUES_OF_CODE, MAX_VALUES = 100, 1000
 OTHER = "(other)"
 
 
@@ -177,10 +177,13 @@ class Recount:
             for dimension in DIMENSIONS:
                 value = getattr(scan, dimension)
                 told = self._told.setdefault((scan.organization_id, day, dimension), set())
-                if value not in told and len(told) == MAX_VALUES:
+                of_code = self._told.setdefault((scan.code_id, day, dimension), set())
+                full = value not in told and len(told) == MAX_VALUES
+                if value not in of_code and (full or len(of_code) == MAX_VALUES_OF_CODE):
                     value = OTHER
                 else:
                     told.add(value)
+                    of_code.add(value)
                 values[dimension] = value
             self.scans.append(
                 Seen(scan.organization_id, scan.code_id, scan.at, scan.bot, unique, values)
@@ -291,7 +294,8 @@ class Recount:
         interval = asked.interval or PERIODS[period][0]
         if interval not in PERIODS[period]:
             raise RefusedError("interval")
-        span, before = self._named(scans, period, zone, now)
+        counted = [scan for scan in scans if asked.bots != "exclude" or not scan.bot]
+        span, before = self._named(counted, period, zone, now)
         window = Stretch(zone, *span, interval)
         if len(window.starts()) > self.max_points:
             raise RefusedError("interval")
@@ -313,9 +317,10 @@ class Recount:
                 end, days = end + DAY, days - 1
             return (begins(zone, first), begins(zone, today + DAY)), (before, begins(zone, end))
         if period == "all":
-            people = [scan.at for scan in scans if not scan.bot]
-            if people:
-                first = min(today, min(people).astimezone(ZoneInfo(zone)).date())
+            if scans:
+                # The first scan tells no more than its quarter hour, where bots count.
+                earliest = min(scan.quarter for scan in scans)
+                first = min(today, clock(zone, earliest).date())
             return (begins(zone, first), begins(zone, today + DAY)), None
         if period == "yesterday":
             first = today = today - DAY

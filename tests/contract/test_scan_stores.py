@@ -31,7 +31,7 @@ from core.api import (
     Totals,
     slot_of,
 )
-from plugins.storage import recount
+from plugins.storage import recount, repositories
 from plugins.storage.days import unpacked
 from tests.samples import NOON, make_code
 from tests.servers import Backend
@@ -135,7 +135,7 @@ def test_scans_are_counted_bots_apart(scans: ScanStore, code: Code) -> None:
     scans.append([scan(code, later, b"a"), scan(code, later, b"c", bot=True)])
 
     assert totals(scans, code) == Totals(
-        scans=3, unique=2, bots=2, first_scan_at=NOON, last_scan_at=later
+        scans=3, unique=2, bots=2, first_scan_at=NOON, last_scan_at=later, since=NOON
     )
 
 
@@ -143,7 +143,7 @@ def test_the_first_and_last_scan_are_found_in_any_order_of_arrival(
     scans: ScanStore, code: Code
 ) -> None:
     scans.append([scan(code, NOON - DAY, bot=True)])
-    assert totals(scans, code) == Totals(bots=1)
+    assert totals(scans, code) == Totals(bots=1, since=NOON - DAY)
 
     scans.append([scan(code, NOON)])
     scans.append([scan(code, NOON + DAY), scan(code, NOON - timedelta(hours=1))])
@@ -178,7 +178,9 @@ def test_within_a_batch_the_earliest_scan_of_a_visitor_is_the_unique_one(
 def test_a_scan_without_a_visitor_is_never_unique(scans: ScanStore, code: Code) -> None:
     scans.append([scan(code), scan(code)])
 
-    assert totals(scans, code) == Totals(scans=2, unique=0, first_scan_at=NOON, last_scan_at=NOON)
+    assert totals(scans, code) == Totals(
+        scans=2, unique=0, first_scan_at=NOON, last_scan_at=NOON, since=NOON
+    )
 
 
 def test_slots_are_quarter_hours_in_order(scans: ScanStore, code: Code) -> None:
@@ -232,7 +234,7 @@ def test_an_organizations_numbers_are_those_of_its_codes(backend: Backend, code:
         (slot_of(NOON + DAY / 2), 1),
     ]
     assert scans.totals(code.organization_id, None) == Totals(
-        scans=2, first_scan_at=NOON, last_scan_at=NOON + DAY / 2
+        scans=2, first_scan_at=NOON, last_scan_at=NOON + DAY / 2, since=NOON
     )
 
 
@@ -509,9 +511,24 @@ def test_rare_values_are_told_together(scans: ScanStore, code: Code) -> None:
     breakdowns = scans.breakdowns(code.organization_id, code.id, (day, day + 96))
     found = breakdowns[Dimension.REFERRER]
 
-    assert len(found) == 201
-    assert found[OTHER].scans == 100
+    assert len(found) == 101
+    assert found[OTHER].scans == 200
     assert sum(count.scans for count in found.values()) == 300
+
+
+def test_the_rare_values_of_one_code_leave_room_for_those_of_others(
+    backend: Backend, code: Code
+) -> None:
+    other = add_code(backend, code.organization_id)
+    day = slot_of(NOON) // 96 * 96
+    for n in range(3):
+        made_up = [replace(scan(code), referrer=f"{n}-{m}.example") for m in range(200)]
+        backend.scans.append(made_up)
+    backend.scans.append([replace(scan(other), referrer="search.example")])
+
+    for code_id in (other.id, None):
+        found = backend.scans.breakdowns(code.organization_id, code_id, (day, day + 96))
+        assert found[Dimension.REFERRER]["search.example"].scans == 1
 
 
 def test_what_must_not_stay_is_removed_and_the_numbers_stay(scans: ScanStore, code: Code) -> None:
@@ -531,6 +548,91 @@ def test_what_must_not_stay_is_removed_and_the_numbers_stay(scans: ScanStore, co
     scans.append([scan(code, NOON - DAY, b"1-0"), scan(code, NOON - 2 * DAY, b"2-0")])
     assert totals(scans, code).unique == 13
     assert scans.salt(today - DAY, b"new") == b"salt"
+
+
+def test_scans_are_removed_by_their_age_in_whatever_order_they_came(
+    scans: ScanStore, code: Code
+) -> None:
+    scans.append([scan(code, NOON + 3650 * DAY)] * 5)
+    scans.append([scan(code, NOON - 100 * DAY)] * 3)
+
+    assert scans.tidy(NOON.date(), NOON - 30 * DAY, 2) == 2
+    assert scans.tidy(NOON.date(), NOON - 30 * DAY, 2) == 1
+    assert scans.tidy(NOON.date(), NOON - 30 * DAY, 2) == 0
+    assert len(scans.latest(code.id, None, 20)) == 5
+
+
+def test_what_is_asked_within_a_snapshot_is_of_one_moment(scans: ScanStore, code: Code) -> None:
+    day = slot_of(NOON) // 96 * 96
+    span = (day, day + 96)
+
+    def asked() -> tuple[Any, ...]:
+        place = (code.organization_id, code.id)
+        return (
+            scans.totals(*place),
+            scans.counts(*place, [span]),
+            scans.days(*place, span),
+            scans.breakdowns(*place, span),
+        )
+
+    scans.append([scan(code, visitor=b"a")])
+    with scans.snapshot():
+        before = asked()
+        with ThreadPoolExecutor(1) as other:
+            other.submit(scans.append, [scan(code, visitor=b"b")]).result()
+        with scans.snapshot():
+            assert asked() == before
+    assert asked() != before
+
+
+def test_a_batch_is_on_the_disk_before_it_is_taken_for_stored(backend: Backend, code: Code) -> None:
+    connections: Any = backend.scans._connections  # type: ignore[attr-defined]
+    setting = {"sqlite": "PRAGMA synchronous", "postgres": "SHOW synchronous_commit"}[backend.name]
+    found: list[Any] = []
+
+    def look(event: Any) -> None:
+        if "INTO visitors" in event.sql:
+            found.append(connections.database.execute_sql(setting).fetchone()[0])
+
+    connections.database.query_hooks.append(look)
+    backend.scans.append([scan(code, visitor=b"a")])
+    connections.database.query_hooks.remove(look)
+
+    # SQLite calls it FULL.
+    assert found == [{"sqlite": 2, "postgres": "on"}[backend.name]]
+
+
+def test_a_code_with_many_scans_goes_a_little_at_a_time(
+    backend: Backend, code: Code, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories, "_REMOVED_AT_ONCE", 50)
+    other = add_code(backend, code.organization_id)
+    mine, others = (
+        some_scans([code], random.Random(1), 40),
+        some_scans([other], random.Random(2), 40),
+    )
+    backend.scans.append(others)
+    wanted = everything(backend, code.organization_id)
+    backend.scans.append(mine)
+
+    assert backend.storage.codes.delete(code.organization_id, code.id)
+
+    assert backend.storage.codes.by_slug(code.slug) is None
+    assert backend.storage.codes.get(code.organization_id, code.id) is None
+    assert not backend.storage.codes.delete(code.organization_id, code.id)
+    backend.storage.codes.add([make_code(code.organization_id, slug=code.slug)])
+    backend.scans.append([scan(code)])
+    assert totals(backend.scans, code) == Totals()
+    assert len(backend.scans.latest(code.id, None, 1000)) == 550
+    steps = 0
+    while backend.scans.tidy(NOON.date() - 60 * DAY, None, 100) == 100:
+        steps += 1
+        left = len(backend.scans.latest(code.id, None, 1000))
+        assert left == max(0, 550 - 100 * steps)
+        # Whatever is left of it, what is counted of the others is right.
+        backend.scans.rebuild(lambda done, whole: None)
+    assert steps > 8
+    assert everything(backend, code.organization_id) == wanted
 
 
 def everything(backend: Backend, organization_id: UUID) -> list[Any]:

@@ -1,0 +1,91 @@
+"""What a migration makes of the rows that it finds; each test runs on both databases."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from playhouse.migrations import Runner
+
+from core.api import Count, DayCounts, Dimension
+from plugins.storage.database import MIGRATIONS
+from tests.servers import Backend
+
+DAY = 96
+TODAY = (datetime(2026, 3, 29, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(days=1)
+
+
+def rollups(quarters: dict[int, Count]) -> list[tuple[int, int, int, str, int, int, int]]:
+    """The rows that counted these quarter hours of one subject until days had one row each."""
+    rows: dict[tuple[int, int, int, str], list[int]] = {}
+    for slot, count in quarters.items():
+        for dimension, sizes in ((0, (1, 4, DAY)), (1, (DAY,))):
+            for size in sizes:
+                key = (dimension, size, slot // size * size, "DE" if dimension else "")
+                sums = rows.setdefault(key, [0, 0, 0])
+                for n, number in enumerate((count.scans, count.unique, count.bots)):
+                    sums[n] += number
+    return [(*key, *sums) for key, sums in rows.items()]
+
+
+def test_the_counts_of_quarter_hours_and_hours_move_into_days(empty_backend: Backend) -> None:
+    storage: Any = empty_backend.storage
+    storage.open()
+    connections, chance = storage._connections, random.Random(3)
+    organization, code = uuid4(), uuid4()
+    quarters = {
+        (TODAY - day) * DAY + slot: Count(chance.randrange(5), 0, chance.randrange(1, 5))
+        for day in (0, 3)
+        for slot in chance.sample(range(DAY), 20)
+    }
+    with connections.connection() as database:
+        Runner(database, str(MIGRATIONS)).up("0004_quarters")
+        database.execute_sql(
+            connections.sql(
+                "INSERT INTO organizations (id, name, slug, created_at) VALUES (?, 'Q', 'quay', 0)"
+            ),
+            (connections.key(organization),),
+        )
+        database.execute_sql(
+            connections.sql(
+                "INSERT INTO codes (id, organization_id, slug, slug_key, destination, title,"
+                " title_key, search_text, tags, active, forward_query, revision, created_at,"
+                " updated_at) VALUES (?, ?, 'menu', 'menu', 'https://a.example', '', '', '', '[]',"
+                " TRUE, FALSE, 1, 0, 0)"
+            ),
+            (connections.key(code), connections.key(organization)),
+        )
+        for name, subject in (("code", code), ("organization", organization)):
+            insert = f"INSERT INTO {name}_rollups VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            for row in rollups(quarters):
+                parameters = (connections.key(subject), *row)
+                database.execute_sql(connections.sql(insert), parameters)
+
+    storage.migrate()
+
+    span = ((TODAY - 5) * DAY, (TODAY + 1) * DAY)
+    for code_id in (code, None):
+        found = empty_backend.scans.days(organization, code_id, span)
+        assert as_quarters(found) == quarters
+        spans = [(slot, slot + 30) for slot in range(*span, 30)]
+        for (first, past), count in zip(
+            spans, empty_backend.scans.counts(organization, code_id, spans), strict=True
+        ):
+            within = [one for slot, one in quarters.items() if first <= slot < past]
+            assert count.scans == sum(one.scans for one in within)
+            assert count.bots == sum(one.bots for one in within)
+        by_country = empty_backend.scans.breakdowns(organization, code_id, span)
+        assert by_country[Dimension.COUNTRY]["DE"].bots == sum(c.bots for c in quarters.values())
+    storage.close()
+
+
+def as_quarters(found: Any) -> dict[int, Count]:
+    days: list[DayCounts] = list(found)
+    return {
+        slot: count
+        for day in days
+        for slot, count in enumerate(map(Count, day.scans, day.unique, day.bots), day.slot)
+        if count != Count()
+    }
