@@ -9,12 +9,14 @@ from datetime import datetime
 
 import falcon
 
+from core.errors import ConfigurationError
 from core.extension.hookspecs import PluginContext
 from core.extension.host import PluginHost
 from core.http import problems, routes
 from core.http.middleware import Gate, Tracing
 from core.http.request import Request
 from core.http.resources.session import cookie_name
+from core.ports import ScanStore
 from core.services import Components, Services, utc_now
 from core.settings import Settings, load
 
@@ -68,11 +70,26 @@ def choose(settings: Settings, host: PluginHost) -> Components:
         renderers=dict(host.renderers),
         sheets=dict(host.sheets),
         storage=host.storages.choose(settings.storage.backend, "storage.backend"),
-        scan_store=host.scan_stores.choose(settings.scans.store, "scans.store"),
+        scan_store=_choose_scan_store(settings, host),
         cache=host.caches.choose(settings.cache.backend, "cache.backend"),
         periods=dict(host.periods),
         scan_enrichers=dict(host.scan_enrichers),
     )
+
+
+def _choose_scan_store(settings: Settings, host: PluginHost) -> ScanStore:
+    backend, name = settings.storage.backend, settings.scans.store or settings.storage.backend
+    store = host.scan_stores.choose(name, "scans.store")
+    beside = name in host.storages.names() and (
+        host.storages.owner(name) == host.scan_stores.owner(name)
+    )
+    if beside and name != backend:
+        # It would look for the codes there, find none, and pass over the scans of all others.
+        raise ConfigurationError(
+            f"scans.store: {name!r} counts the scans of the codes in the storage {name!r}, but "
+            f"storage.backend is {backend!r}; leave scans.store out, or choose {name!r} for both"
+        )
+    return store
 
 
 def configure_logging(settings: Settings) -> None:

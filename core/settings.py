@@ -89,9 +89,12 @@ class Sync(enum.StrEnum):
 
 
 class ScansSettings(Struct, frozen=True):
-    """`[scans]`: which of the offered scan stores is used, and how scans get there (seconds)."""
+    """`[scans]`: which of the offered scan stores is used, and how scans get there (seconds).
 
-    store: str = "sqlite"
+    Without `store` it is the one that is called as `storage.backend` is.
+    """
+
+    store: str = ""
     journal: str | None = None
     sync: Sync = Sync.INTERVAL
     sync_interval: Annotated[float, Meta(ge=0.001, le=60)] = 0.1
@@ -109,6 +112,9 @@ class CacheSettings(Struct, frozen=True):
 
     backend: str = "memory"
     image_ttl: PositiveFloat = 86400.0
+    code_ttl: Annotated[float, Meta(ge=0, le=0.9)] = 0.8
+    code_grace: Annotated[float, Meta(ge=0)] = 86400.0
+    max_codes: Annotated[int, Meta(ge=0, le=10_000_000)] = 10_000
 
 
 class CodesSettings(Struct, frozen=True):

@@ -28,6 +28,7 @@ from core.services.journal.drainer import Drainer
 from core.services.journal.supervisor import Supervisor
 from core.services.journal.writer import Journal
 from core.services.logos import Logos
+from core.services.lookups import Lookups
 from core.services.offload import Offload, call_inline
 from core.services.organizations import OrganizationService
 from core.services.passwords import Passwords
@@ -75,9 +76,10 @@ class Services:
         self.accounts = Accounts(
             self.storage, self.passwords, settings.accounts, clock, token_bytes
         )
-        self.organizations = OrganizationService(self.storage, self.accounts, clock)
+        self.lookups = Lookups(self.storage, settings.cache)
+        self.organizations = OrganizationService(self.storage, self.accounts, self.lookups, clock)
         self.codes = CodeService(
-            self.storage, settings.codes, settings.base_url, clock, token_bytes
+            self.storage, self.lookups, settings.codes, settings.base_url, clock, token_bytes
         )
         self.images = ImageService(
             components.encoder, components.renderers, self.cache, settings.images, settings.cache
@@ -95,7 +97,7 @@ class Services:
         )
         self.logos = Logos(self.storage, settings.images, clock)
         self.signatures = Signatures(settings.images.signing_keys, settings.data)
-        self.redirects = Redirects(self.storage, clock)
+        self.redirects = Redirects(self.lookups, clock)
         self.enrichment = Enrichment(components.scan_enrichers)
         self.journal = Journal(settings.journal, settings.scans, clock)
         self.drainer = Drainer(

@@ -35,6 +35,7 @@ from core.errors import (
     SlugTaken,
 )
 from core.ports import Storage
+from core.services.lookups import Lookups
 from core.settings import CodesSettings
 
 _TRIES = 20
@@ -50,12 +51,14 @@ class CodeService:
     def __init__(
         self,
         storage: Storage,
+        lookups: Lookups,
         settings: CodesSettings,
         base_url: str,
         clock: Callable[[], datetime],
         token_bytes: Callable[[int], bytes],
     ) -> None:
         self._storage = storage
+        self._lookups = lookups
         self._settings = settings
         self._base_url = base_url
         self._clock = clock
@@ -231,13 +234,16 @@ class CodeService:
                 raise InvalidFields(problems)
             changed = replace(changed, revision=code.revision + 1, updated_at=self._clock())
             if self._storage.codes.update(changed, expected_revision=code.revision):
+                self._lookups.forget(code.slug)
                 return changed
         raise Conflict("The code is being changed by others at this moment; try again.")
 
     def delete(self, organization_id: UUID, code_id: UUID) -> None:
         """Remove the code and its scans; raises NotFound."""
+        code = self.get(organization_id, code_id)
         if not self._storage.codes.delete(organization_id, code_id):
             raise NotFound("There is no such code.")
+        self._lookups.forget(code.slug)
 
     def _add(self, organization_id: UUID, drafts: Sequence[CodeDraft]) -> Sequence[Code]:
         for attempt in range(_TRIES):
@@ -251,6 +257,7 @@ class CodeService:
                 if slug_key(taken.slug) in own or attempt == _TRIES - 1:
                     raise
             else:
+                self._lookups.forget(*(code.slug for code in codes))
                 return codes
         raise AssertionError("the loop above returns or raises")
 

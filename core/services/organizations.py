@@ -27,6 +27,7 @@ from core.domain.codes import BusinessCode
 from core.errors import Conflict, FieldProblem, Forbidden, InvalidFields, NotFound
 from core.ports import Storage
 from core.services.accounts import Accounts
+from core.services.lookups import Lookups
 
 _SLUG_TRIES = 50
 
@@ -34,9 +35,16 @@ _SLUG_TRIES = 50
 class OrganizationService:
     """Founds, changes and ends organisations, and keeps their members and keys."""
 
-    def __init__(self, storage: Storage, accounts: Accounts, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        accounts: Accounts,
+        lookups: Lookups,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._storage = storage
         self._accounts = accounts
+        self._lookups = lookups
         self._clock = clock
 
     def found(self, draft: OrganizationDraft, owner: User | None) -> Organization:
@@ -78,6 +86,7 @@ class OrganizationService:
     def delete(self, organization_id: UUID) -> None:
         """End the organisation, with its codes, scans, keys and memberships."""
         self._storage.organizations.delete(organization_id)
+        self._lookups.clear()
 
     def members(self, organization_id: UUID) -> Sequence[Member]:
         """Everybody in the organisation."""

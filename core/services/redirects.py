@@ -8,7 +8,7 @@ from datetime import datetime
 
 from core.domain.codes import Code, State, is_slug, location, state, with_query
 from core.errors import Gone, NotFound
-from core.ports import Storage
+from core.services.lookups import Lookups
 
 _log = logging.getLogger(__name__)
 
@@ -16,8 +16,8 @@ _log = logging.getLogger(__name__)
 class Redirects:
     """Looks codes up by slug, whoever they belong to."""
 
-    def __init__(self, storage: Storage, clock: Callable[[], datetime]) -> None:
-        self._storage = storage
+    def __init__(self, lookups: Lookups, clock: Callable[[], datetime]) -> None:
+        self._lookups = lookups
         self._clock = clock
 
     def follow(self, slug: str, query: str) -> tuple[Code, str]:
@@ -26,7 +26,7 @@ class Redirects:
         `query` is the scan's own query string, percent-encoded, appended where the code
         says so. Raises NotFound for an unknown slug, Gone for a code that must not be followed now.
         """
-        code = self._storage.codes.by_slug(slug) if is_slug(slug) else None
+        code = self._lookups.find(slug) if is_slug(slug) else None
         if code is None:
             raise NotFound("There is no code with this address.")
         now_state = state(code, self._clock())

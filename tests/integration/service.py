@@ -140,8 +140,8 @@ class Service:
         assert answer.status == 201, answer.body
         cookie = answer.headers["Set-Cookie"].partition(";")[0]
 
-        def request(method: str, path: str, body: object = None) -> Answer:
-            return self.request(method, path, body, {"Cookie": cookie})
+        def request(method: str, path: str, body: object = None, *, accept: str = "*/*") -> Answer:
+            return self.request(method, path, body, {"Cookie": cookie, "Accept": accept})
 
         return request
 

@@ -121,7 +121,7 @@ def test_check_shows_the_configuration_and_hides_secrets(quietzone: Shell) -> No
     assert "sqlite" in done.stdout.lower()
     config = quietzone.config(
         '[plugins]\nenabled = ["segno", "png", "postgres", "memory", "rolling"]\n'
-        '[storage]\nbackend = "postgres"\n[scans]\nstore = "postgres"\n'
+        '[storage]\nbackend = "postgres"\n'
         '[plugin.postgres]\ndsn = { env = "DSN" }\n'
     )
     hidden = quietzone(
@@ -142,6 +142,15 @@ def test_check_shows_the_configuration_and_hides_secrets(quietzone: Shell) -> No
         ('[plugins]\nenabled = ["segno", "pgn"]\n', "pgn"),
         ('[plugin.sqlite]\npaht = "x"\n', "plugin.sqlite.paht"),
         ('[cache]\nbackend = "redis"\n', "cache.backend"),
+        ('[scans]\nstore = "influx"\n', "scans.store"),
+        (
+            (
+                '[plugins]\nenabled = ["segno", "png", "sqlite", "postgres", "memory", "rolling"]\n'
+                '[storage]\nbackend = "sqlite"\n[scans]\nstore = "postgres"\n'
+                '[plugin.postgres]\ndsn = "host=127.0.0.1"\n'
+            ),
+            "choose 'postgres' for both",
+        ),
         ("not toml at all", "TOML"),
     ],
 )

@@ -1,0 +1,179 @@
+"""Remembers the codes that scans ask for, so that few scans wait for the database."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from core.domain.codes import Code, slug_key
+from core.errors import StorageUnavailable
+from core.ports import Storage
+from core.settings import CacheSettings
+
+_PAUSE = 1.0
+"""So long, in seconds, nobody asks a storage that has just failed, where an answer is known."""
+
+_MAX_MISSES = 1000
+"""So many slugs of no code are remembered: whoever tries slugs must not push out codes."""
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Lookups:
+    """The codes by slug, as the storage had them up to `cache.code_ttl` seconds ago.
+
+    While the storage is away, or slow, codes are as they were known last: a printed code must lead
+    on. What this process changes, it tells by `forget`. `clock` counts seconds and never goes back;
+    `patience` is how many of them a scan waits where there is an answer from before.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        settings: CacheSettings,
+        clock: Callable[[], float] = time.monotonic,
+        patience: float = 0.1,
+    ) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._clock = clock
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._codes: _Recent[Code] = _Recent(settings.max_codes)
+        self._misses: _Recent[None] = _Recent(_MAX_MISSES)
+        self._asked: dict[str, _Question] = {}
+        self._silent_until = 0.0
+        self._is_away = False
+
+    def find(self, slug: str) -> Code | None:
+        """The code of that slug; raises StorageUnavailable where it is not known from before."""
+        key, now = slug_key(slug), self._clock()
+        with self._lock:
+            known, since = self._codes.get(key) or (None, now)
+            if known is None:
+                if (miss := self._misses.get(key)) and now - miss[1] < self._settings.code_ttl:
+                    return None
+            elif known.max_scans is None and now - since < self._settings.code_ttl:
+                # PERF: most scans end here. Whether a code with `max_scans` leads on depends on
+                # its scans, which change all the time.
+                return known
+            elif now - since >= self._settings.code_grace:
+                known = None
+            if now < self._silent_until:
+                if known is None:
+                    raise StorageUnavailable("The database has not answered a moment ago.")
+                return known
+            question = self._asked.get(key)
+            is_new = question is None
+            if question is None:
+                question = self._asked[key] = _Question(now)
+        if known is None:
+            if is_new:
+                self._ask(key, question)
+            question.done.wait()
+        else:
+            if is_new:
+                threading.Thread(target=self._ask, args=(key, question), daemon=True).start()
+            question.done.wait(max(0.0, question.began + self._patience - now))
+            if question.error is not None or not question.done.is_set():
+                return known
+        if question.error is not None:
+            raise question.error
+        return question.code
+
+    def forget(self, *slugs: str) -> None:
+        """Ask anew from now on, since this process has changed these codes."""
+        with self._lock:
+            for key in map(slug_key, slugs):
+                self._codes.pop(key)
+                self._misses.pop(key)
+                # An answer that is on its way may be from before.
+                self._asked.pop(key, None)
+
+    def clear(self) -> None:
+        """Ask anew for every code."""
+        with self._lock:
+            self._codes.clear()
+            self._misses.clear()
+            self._asked.clear()
+
+    def _ask(self, key: str, question: _Question) -> None:
+        """Ask the storage, and keep what it says unless `forget` was called meanwhile."""
+        try:
+            question.code = self._storage.codes.by_slug(key)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the answer raises it.
+            question.error = error
+        finally:
+            with self._lock:
+                self._note(question.error)
+                if self._asked.get(key) is question:
+                    del self._asked[key]
+                    if question.error is None:
+                        self._keep(key, question)
+            question.done.set()
+
+    def _keep(self, key: str, question: _Question) -> None:
+        # NOTE: it is as old as its question: the code may have been changed while it came.
+        if question.code is None:
+            self._codes.pop(key)
+            self._misses.put(key, None, question.began)
+        else:
+            self._misses.pop(key)
+            self._codes.put(key, question.code, question.began)
+
+    def _note(self, error: Exception | None) -> None:
+        """Remember whether the storage is away, and say so once."""
+        is_away = isinstance(error, StorageUnavailable)
+        if is_away:
+            self._silent_until = self._clock() + _PAUSE
+            if not self._is_away:
+                _log.warning("codes are followed as they were known last: %s", error)
+        elif error is not None:
+            _log.error("a code cannot be looked up", exc_info=error)
+        elif self._is_away:
+            _log.warning("codes are followed as they are again")
+        self._is_away = is_away
+
+
+class _Question:
+    """What was asked of the storage and, once it is `done`, its answer."""
+
+    __slots__ = ("began", "code", "done", "error")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.done = threading.Event()
+        self.code: Code | None = None
+        self.error: Exception | None = None
+
+
+class _Recent(Generic[T]):
+    """The values that were looked at last, each with the time since when it is known."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[str, tuple[T, float]] = OrderedDict()
+
+    def get(self, key: str) -> tuple[T, float] | None:
+        found = self._values.get(key)
+        if found is not None:
+            self._values.move_to_end(key)
+        return found
+
+    def put(self, key: str, value: T, since: float) -> None:
+        self._values[key] = value, since
+        self._values.move_to_end(key)
+        if len(self._values) > self._most:
+            self._values.popitem(last=False)
+
+    def pop(self, key: str) -> None:
+        self._values.pop(key, None)
+
+    def clear(self) -> None:
+        self._values.clear()
