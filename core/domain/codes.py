@@ -14,7 +14,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from core.domain.validation import Rules, field_rules
+from core.domain.validation import Rules, check_line, field_rules
 from core.errors import FieldProblem
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -182,8 +182,9 @@ def check_slug(slug: str) -> None:
 
 
 def check_tags(tags: Collection[str]) -> None:
-    """Raise ValueError for tags that are blank, padded with blanks, or repeated."""
+    """Raise ValueError for tags that are no line, blank, padded with blanks, or repeated."""
     for tag in tags:
+        check_line(tag)
         if tag != tag.strip() or not tag:
             raise ValueError(f"the tag {tag!r} begins or ends with a blank; leave the blank out")
     if len({tag.casefold() for tag in tags}) != len(tags):
@@ -248,13 +249,15 @@ class DestinationPolicy(Struct, frozen=True):
 
 def draft_rules(policy: DestinationPolicy) -> Rules:
     """What `CodeDraft` must fulfil beyond its types."""
-    fields = field_rules(destination=policy.check, slug=check_slug, tags=check_tags)
+    fields = field_rules(
+        destination=policy.check, slug=check_slug, title=check_line, tags=check_tags
+    )
     return lambda values: [*fields(values), *validity_rule(values)]
 
 
 def changes_rules(policy: DestinationPolicy) -> Rules:
     """What `CodeChanges` must fulfil beyond its types; the window is checked once merged."""
-    return field_rules(destination=policy.check, tags=check_tags)
+    return field_rules(destination=policy.check, title=check_line, tags=check_tags)
 
 
 def location(destination: str) -> str:

@@ -312,6 +312,7 @@ def test_a_query_is_joined_with_the_sign_that_is_missing(destination: str, expec
         (["\u00a0"], "begins or ends with a blank"),
         (["spring", "Spring"], "named twice"),
         (["straße", "STRASSE"], "named twice"),
+        (["spring\tsale"], "must be one line"),
     ],
 )
 def test_tags_that_look_alike_are_refused(tags: list[str], reason: str) -> None:
@@ -373,6 +374,16 @@ def test_changes_may_leave_out_and_clear() -> None:
     assert value == CodeChanges(max_scans=None)
     _, problems = collect(CodeChanges, {"destination": None}, changes_rules(POLICY))
     assert [problem.field for problem in problems] == ["destination"]
+
+
+@pytest.mark.parametrize("title", ["\n=1+1", "Menu\tspring", "Menu\nspring"])
+def test_a_title_is_one_line(title: str) -> None:
+    _, problems = collect(
+        CodeDraft, {"destination": "https://a.example/", "title": title}, draft_rules(POLICY)
+    )
+    assert [problem.field for problem in problems] == ["title"]
+    _, problems = collect(CodeChanges, {"title": title}, changes_rules(POLICY))
+    assert [problem.field for problem in problems] == ["title"]
 
 
 @pytest.mark.parametrize("value", [0, -1, 2**31, 2**63, 2**70, 1.5, "3", True])
