@@ -13,7 +13,9 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import logging  # noqa: E402
 import os  # noqa: E402
+import re  # noqa: E402
 import resource  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Callable  # noqa: E402
@@ -80,7 +82,8 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa:
 # One socket per user would be shared by every gunicorn of this account; signals do all we need.
 control_socket_disable = True
 
-# The application logs each request with its id; gunicorn's own messages go to standard error.
+# The application logs each request with its id; gunicorn's own messages go to standard error,
+# without what they would tell of visitors (see `Discretion`).
 accesslog = None
 errorlog = "-"
 loglevel = settings.log.level
@@ -90,8 +93,34 @@ forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 
 
+class Discretion(logging.Filter):
+    """Takes out of gunicorn's messages who sent a request, and what it held.
+
+    It logs each request that it cannot read with the address of its sender, and with the line or
+    the header that was wrong, which may hold anything. What kind of fault it was is kept.
+    """
+
+    _TELLING = re.compile(
+        r"Invalid request from ip=[^ ]*(?P<fault> [A-Za-z ]*)"
+        r"|Error handling request|Ignored premature client disconnection"
+    )
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, shortened where it tells too much."""
+        match = self._TELLING.match(record.getMessage())
+        if match is not None:
+            fault = match["fault"]
+            record.msg = match[0] if fault is None else f"Invalid request:{fault.rstrip()}"
+            record.args = ()
+        return True
+
+
 def on_starting(server: Any) -> None:
-    """Allow as many open files as there may be connections; the usual soft limit is 1,024."""
+    """Keep visitors out of the log, and allow as many open files as connections.
+
+    The usual soft limit of open files is 1,024. Loggers outlive a reload, and so do their filters.
+    """
+    logging.getLogger("gunicorn.error").addFilter(Discretion())
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = worker_connections + 1024
     if hard != resource.RLIM_INFINITY:

@@ -6,6 +6,7 @@ import enum
 import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
 from posixpath import normpath
 from typing import Annotated, Any
 from unicodedata import normalize
@@ -14,11 +15,18 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from core.domain.validation import Rules, field_rules
+from core.domain.validation import Rules, check_line, field_rules
 from core.errors import FieldProblem
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32 alphabet: digits and capitals without I, L, O and U."""
+
+MAX_LOCATION = 3072
+"""The longest address, in bytes, that a visitor is sent to.
+
+Proxies read the whole head of an answer into one buffer, nginx of 4 kB unless told otherwise, and
+answer 502 where it does not fit. The other fields of a redirect take less than the rest.
+"""
 
 MAX_SCANS_LIMIT = 2**31 - 1
 """The largest `max_scans`: what a 32-bit integer column holds in every database."""
@@ -29,6 +37,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _DEVIATION = re.compile("[ßς\u200c\u200d]")
 _DOT = re.compile("[.。．｡]")
 _HOST = re.compile(r"[A-Za-z0-9._-]*")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}\ud800-\udfff]")
 
 Destination = Annotated[str, Meta(min_length=1, max_length=2048)]
@@ -182,8 +191,9 @@ def check_slug(slug: str) -> None:
 
 
 def check_tags(tags: Collection[str]) -> None:
-    """Raise ValueError for tags that are blank, padded with blanks, or repeated."""
+    """Raise ValueError for tags that are no line, blank, padded with blanks, or repeated."""
     for tag in tags:
+        check_line(tag)
         if tag != tag.strip() or not tag:
             raise ValueError(f"the tag {tag!r} begins or ends with a blank; leave the blank out")
     if len({tag.casefold() for tag in tags}) != len(tags):
@@ -225,15 +235,19 @@ class DestinationPolicy(Struct, frozen=True):
         if scheme in ("http", "https"):
             if not parts.hostname:
                 raise ValueError("the link names no host; write it as https://example.com/page")
-            if "%" in parts.hostname:
-                raise ValueError(f"{parts.hostname!r} is not a host name; write it without %")
-            try:
-                location(destination)
-            except ValueError:
-                raise ValueError(f"{parts.hostname!r} is not a host name") from None
+            _check_host(parts.netloc.rpartition("@")[2])
             if port == 0:
                 raise ValueError("the port 0 cannot be connected to")
             self._refuse_own_links(destination)
+        try:
+            length = len(location(destination))
+        except ValueError:
+            raise ValueError("the link names a host or a port that is none") from None
+        if length > MAX_LOCATION:
+            raise ValueError(
+                f"the link is {length} bytes long as it is sent, with percent signs for what is "
+                f"not ASCII; at most {MAX_LOCATION} pass through every proxy: shorten it"
+            )
 
     def _refuse_own_links(self, destination: str) -> None:
         own, other = urlsplit(self.base_url), urlsplit(destination)
@@ -248,13 +262,15 @@ class DestinationPolicy(Struct, frozen=True):
 
 def draft_rules(policy: DestinationPolicy) -> Rules:
     """What `CodeDraft` must fulfil beyond its types."""
-    fields = field_rules(destination=policy.check, slug=check_slug, tags=check_tags)
+    fields = field_rules(
+        destination=policy.check, slug=check_slug, title=check_line, tags=check_tags
+    )
     return lambda values: [*fields(values), *validity_rule(values)]
 
 
 def changes_rules(policy: DestinationPolicy) -> Rules:
     """What `CodeChanges` must fulfil beyond its types; the window is checked once merged."""
-    return field_rules(destination=policy.check, tags=check_tags)
+    return field_rules(destination=policy.check, title=check_line, tags=check_tags)
 
 
 def location(destination: str) -> str:
@@ -287,6 +303,15 @@ def location(destination: str) -> str:
     )
 
 
+def forwarded(destination: str, query: str) -> str:
+    """`location` with a scan's own query string, where both together are not too long to be sent.
+
+    A query that is too long is left out as a whole: half of one would say something else.
+    """
+    whole = location(with_query(destination, query))
+    return whole if len(whole) <= MAX_LOCATION else location(destination)
+
+
 def with_query(destination: str, query: str) -> str:
     """`destination` with a scan's own query string appended, before any fragment."""
     if not query:
@@ -313,6 +338,61 @@ def short_link(base_url: str, slug: str, *, compact: bool) -> str:
     ):
         return link.upper()
     return link
+
+
+def _check_host(host: str) -> None:
+    """Raise ValueError unless `host`, which may have a port, is a name or an IP address."""
+    if "%" in host:
+        raise ValueError(f"{_shown(host)} is not a host name; write it without %")
+    address, bracket, port = host.rpartition("]")
+    if bracket:
+        if not address.startswith("[") or (port and not port.startswith(":")):
+            raise ValueError(f"{_shown(host)} is not a host name")
+        _check_address(IPv6Address, address[1:], "an IPv6 address")
+        return
+    name = host.partition(":")[0]
+    try:
+        ascii_name = name if name.isascii() else _a_labels(name)
+        labels = ascii_name.removesuffix(".").split(".")
+        for label in labels:
+            _check_label(label)
+        if len(ascii_name) > 253:
+            raise ValueError("it is longer than 253 characters")
+    except ValueError as error:
+        # Python's codec tells of its own steps, which say nothing to whoever wrote the name.
+        reason = "it cannot be looked up" if isinstance(error, UnicodeError) else error
+        raise ValueError(f"{_shown(name)} is not a host name: {reason}") from None
+    if _NUMBER.fullmatch(labels[-1]):
+        # Browsers take whatever ends in a number for an address, and go nowhere where it is none.
+        _check_address(IPv4Address, ".".join(labels), "an IPv4 address")
+
+
+def _check_address(kind: type[IPv4Address | IPv6Address], text: str, name: str) -> None:
+    try:
+        kind(text)
+    except ValueError:
+        raise ValueError(f"{_shown(text)} is not a host name, nor {name}") from None
+
+
+def _shown(host: str) -> str:
+    return repr(host if len(host) <= 80 else f"{host[:77]}...")
+
+
+def _check_label(label: str) -> None:
+    """Raise ValueError for a part of a host name, in ASCII, that none can have (RFC 1035, 5890)."""
+    if not label:
+        raise ValueError("a part of it is empty")
+    if len(label) > 63:
+        raise ValueError("a part of it is longer than 63 characters")
+    if not _HOST.fullmatch(label):
+        raise ValueError("it may have letters, digits, hyphens and underscores")
+    if label.lower().startswith("xn--"):
+        try:
+            meant = label[4:].encode().decode("punycode")
+        except UnicodeError:
+            meant = ""
+        if meant.isascii():
+            raise ValueError(f"{label!r} stands for no other name")
 
 
 def _a_labels(name: str) -> str:

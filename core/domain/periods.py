@@ -7,6 +7,7 @@ the day of a change. Whatever is reckoned with here is in UTC; only results carr
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -25,6 +26,13 @@ _WEEK = timedelta(weeks=1)
 _TICK = timedelta(microseconds=1)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME = re.compile(
+    r"(?P<until_second>[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2})?)"
+    r"(?P<fraction>\.[0-9]{1,6})?(?P<excess>(?<=\.[0-9]{6})[0-9]*)?"
+    r"(?P<offset>[Zz]|[ +-][0-9]{2}:?[0-9]{2})?"
+)
 
 
 class Interval(enum.StrEnum):
@@ -164,6 +172,28 @@ class Window(Struct, frozen=True):
         return midnight(_first_day(unit, self.interval), self.timezone).astimezone(UTC)
 
 
+def parse_end(text: str) -> date:
+    """One end of a span from its text: a date, or a point in time with an offset (RFC 3339).
+
+    A blank before the offset is a plus sign: that is what one becomes in the query of an address
+    unless it is written as %2B. Raises ValueError, with the way out, for everything else, and for
+    what `between` refuses in one end by itself.
+    """
+    try:
+        value = date.fromisoformat(text) if _DATE.fullmatch(text) else _time(text)
+    except ValueError:
+        value = None
+    if value is None:
+        raise ValueError(
+            f"{text!r} is neither a date nor a time; write a date such as 2026-03-29, or a time "
+            "such as 2026-03-29T14:00:00+02:00"
+        )
+    problem = _problem(value)
+    if problem is not None:
+        raise ValueError(problem)
+    return value
+
+
 def between(
     start: date,
     end: date,
@@ -289,6 +319,18 @@ def _first_day(unit: int, interval: Interval) -> date:
     if interval is Interval.MONTH:
         return date(unit // 12, unit % 12 + 1, 1)
     return date.fromordinal(unit * 7 + 1 if interval is Interval.WEEK else unit)
+
+
+def _time(text: str) -> datetime | None:
+    """The point in time; None, or ValueError, where the text is none that is kept exactly."""
+    match = _TIME.fullmatch(text)
+    # Some programs always write seven digits or nine; what is beyond a microsecond must be zero.
+    if match is None or (match["excess"] or "").strip("0"):
+        return None
+    offset = (match["offset"] or "").replace(" ", "+")
+    return datetime.fromisoformat(
+        f"{match['until_second']}{match['fraction'] or ''}{offset}".upper()
+    )
 
 
 def _problem(value: date) -> str | None:

@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
+from unicodedata import category
 
 import msgspec
 
 from core.errors import ConfigurationError, FieldProblem, InvalidFields
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+_DIGITS = re.compile(r"0|-?[1-9][0-9]*")
 
 MAX_UNKNOWN = 100
 """How many unknown fields are named one by one, so that an answer stays in proportion."""
@@ -88,7 +91,8 @@ def collect(
 ) -> tuple[T | None, list[FieldProblem]]:
     """Convert `data` to `kind`: the value and no problems, or None and all of them.
 
-    `strict=False` also takes numbers and booleans written as text, as query strings do.
+    `strict=False` also takes numbers and booleans written as text, as query strings do; whole
+    numbers in digits alone.
     `where` is put before each field's name (`codes[3].`).
     """
     if not isinstance(data, Mapping):
@@ -110,6 +114,7 @@ def collect(
             continue
         try:
             value = msgspec.convert(data[name], annotation, strict=strict, dec_hook=decode_hook)
+            _refuse_odd_digits(value, data[name])
             refuse_control_characters(value)
             value = _in_utc(value)
         except (msgspec.ValidationError, ValueError) as error:
@@ -146,6 +151,15 @@ def _fields(kind: type[msgspec.Struct]) -> Mapping[str, tuple[Any, bool]]:
     return {f.name: (hints[f.name], f.required) for f in msgspec.structs.fields(kind)}
 
 
+def check_line(text: str) -> None:
+    """Raise ValueError unless `text` is one line: it is shown in lists, on labels and in cells."""
+    for character in text:
+        if category(character) in ("Cc", "Zl", "Zp"):
+            raise ValueError(
+                f"must be one line; the character {character!a} breaks it: write a blank instead"
+            )
+
+
 def refuse_control_characters(value: object) -> None:
     """Raise ValueError for text, alone or in a list, that holds what no text should hold."""
     # NUL cannot be stored by PostgreSQL, a lone surrogate cannot be encoded, and the others
@@ -161,6 +175,12 @@ def refuse_control_characters(value: object) -> None:
             refuse_control_characters(item)
     elif isinstance(value, Secret):
         refuse_control_characters(value.reveal())
+
+
+def _refuse_odd_digits(value: object, given: object) -> None:
+    """Raise ValueError where a whole number came as a text other than its digits, such as 1e2."""
+    if type(value) is int and isinstance(given, str) and not _DIGITS.fullmatch(given):
+        raise ValueError("Expected int, got str")
 
 
 def _in_utc(value: Any) -> Any:

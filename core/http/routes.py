@@ -154,3 +154,5 @@ def install(
         resource = route.resource(services, settings)
         resource.access = route.access
         app.add_route(route.path, resource)
+    # Falcon asks a sink where no route fits; people who mistype a short link get a page there too.
+    app.add_sink(redirect.lost, prefix=r"/[rR](?:/|$)")

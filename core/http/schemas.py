@@ -15,6 +15,7 @@ from core.domain.codes import BusinessCode, Code, CodePage, Tag
 from core.domain.images import QUIET_ZONE, ErrorCorrection, ImageOptions, Margin, StyleChoice
 from core.domain.logos import LogoInfo, LogoType
 from core.domain.looks import FinderShape, ModuleShape, Style
+from core.domain.scans import Bots
 from core.domain.sheets import SheetOptions
 from core.services.chart import NARROWEST, WIDEST
 from core.services.codes import CodeService
@@ -274,6 +275,21 @@ class TimelineQuery(Selection, frozen=True):
 
     compare: Comparison | None = None
     width: Annotated[int, Meta(ge=NARROWEST, le=WIDEST)] = 640
+
+
+class StatsQuery(Struct, frozen=True):
+    """Which window the numbers are of; they have no points, and so no interval."""
+
+    period: str | None = None
+    start: str | None = None
+    end: str | None = None
+    timezone: str = "UTC"
+    bots: Bots = Bots.EXCLUDE
+
+    @property
+    def selection(self) -> Selection:
+        """The same as the statistics take it."""
+        return Selection(**{name: getattr(self, name) for name in self.__struct_fields__})
 
 
 class ScansQuery(Struct, frozen=True):

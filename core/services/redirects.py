@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from core.domain.codes import Code, State, is_slug, location, state, with_query
+from core.domain.codes import Code, State, forwarded, is_slug, location, state
 from core.errors import Gone, NotFound
 from core.services.lookups import Lookups
 
@@ -24,7 +24,8 @@ class Redirects:
         """The code and the ASCII-only address to send the visitor to.
 
         `query` is the scan's own query string, percent-encoded, appended where the code
-        says so. Raises NotFound for an unknown slug, Gone for a code that must not be followed now.
+        says so and the address does not become too long. Raises NotFound for an unknown slug,
+        Gone for a code that must not be followed now.
         """
         code = self._lookups.find(slug) if is_slug(slug) else None
         if code is None:
@@ -32,11 +33,10 @@ class Redirects:
         now_state = state(code, self._clock())
         if now_state is not State.OPEN:
             raise Gone(f"This code is {now_state.value}.")
-        destination = code.destination
-        if code.forward_query:
-            destination = with_query(destination, query)
         try:
-            return code, location(destination)
+            if code.forward_query and query:
+                return code, forwarded(code.destination, query)
+            return code, location(code.destination)
         except ValueError as error:
             # Checked when it was stored; whatever got past that must not reach a header.
             _log.exception("the stored destination of code %s is unsafe", code.id)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-# What makes a spreadsheet take a cell for a formula (OWASP, CSV injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What makes a spreadsheet take a cell for a formula (OWASP, CSV injection). The wide forms are what
+# Chinese and Japanese keyboards write, and are understood just as well.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def cell(value: str) -> str:

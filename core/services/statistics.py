@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache, lru_cache
@@ -13,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from msgspec import Struct
 
-from core.domain.periods import Interval, Window, between
+from core.domain.periods import Interval, Window, between, parse_end
 from core.domain.scans import (
     SLOT,
     SLOTS_A_DAY,
@@ -24,7 +23,7 @@ from core.domain.scans import (
     quarter_of,
     slot_of,
 )
-from core.errors import InvalidFields
+from core.errors import FieldProblem, InvalidFields
 from core.ports import Period, ScanStore
 from core.settings import ScansSettings
 
@@ -32,7 +31,6 @@ _RECENT = {"today": 1, "7d": 7, "30d": 30}
 _QUARTER = SLOT // timedelta(seconds=1)
 _DAY = 86_400
 _USUAL_PERIOD = "7d"
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Selection(Struct, frozen=True):
@@ -211,40 +209,47 @@ class Statistics:
         now: datetime,
     ) -> tuple[Window, Window | None]:
         """The window, and the one that it is compared with."""
-        zone, most = self._zone(selection.timezone), self._settings.max_points
+        problems: list[FieldProblem] = []
+        zone = _zone(selection.timezone, problems)
         if selection.start is not None or selection.end is not None:
             if selection.period is not None:
                 reason = "start and end give a window already; leave one of them out"
-                raise InvalidFields.of("period", reason)
-            window = between(
-                _moment("start", selection.start),
-                _moment("end", selection.end),
-                zone,
-                selection.interval,
-                most,
-            )
+                problems.append(FieldProblem("period", reason))
+            start = _end("start", selection.start, problems)
+            end = _end("end", selection.end, problems)
+            if problems or zone is None or start is None or end is None:
+                raise InvalidFields(problems)
+            window = between(start, end, zone, selection.interval, self._settings.max_points)
             return window, window.previous()
         name = _USUAL_PERIOD if selection.period is None else selection.period
         interval = selection.interval
         period = self._periods.get(name)
         if period is None:
-            raise InvalidFields.of(
-                "period", f"{name!r} is unknown; enabled are: {', '.join(self._periods)}"
-            )
-        if interval is not None and interval not in period.intervals:
-            raise InvalidFields.of(
-                "interval",
+            reason = f"{name!r} is unknown; enabled are: {', '.join(self._periods)}"
+            problems.append(FieldProblem("period", reason))
+        elif interval is not None and interval not in period.intervals:
+            reason = (
                 f"{name!r} has no points of {interval.value!r}; "
-                f"write one of: {', '.join(period.intervals)}",
+                f"write one of: {', '.join(period.intervals)}"
             )
+            problems.append(FieldProblem("interval", reason))
+        if problems or zone is None or period is None:
+            raise InvalidFields(problems)
         totals = self._store.totals(organization_id, code_id)
         first = totals.first_scan_at if selection.bots is Bots.EXCLUDE else totals.since
         window = period.window(now, zone, first, interval)
+        most = self._settings.max_points
         if window.exceeds(most):
+            fitting = [
+                other
+                for other in period.intervals
+                if not period.window(now, zone, first, other).exceeds(most)
+            ]
+            way_out = f"write {' or '.join(fitting)}" if fitting else "choose a shorter period"
             raise InvalidFields.of(
-                "interval",
+                "interval" if fitting else "period",
                 f"{window.interval.value!r} gives more than {most} points (setting "
-                f"scans.max_points); write a longer one of: {', '.join(period.intervals)}",
+                f"scans.max_points); {way_out}",
             )
         return window, period.previous(window)
 
@@ -357,12 +362,25 @@ class Statistics:
                 put(weekday * _DAY + n * _QUARTER + offset, count)
         return tuple(map(tuple, grid))
 
-    def _zone(self, name: str) -> ZoneInfo:
-        if name not in _zones():
-            raise InvalidFields.of(
-                "timezone", f"{name!r} is not an IANA time zone; write it as Europe/Berlin or UTC"
-            )
+
+def _zone(name: str, problems: list[FieldProblem]) -> ZoneInfo | None:
+    if name in _zones():
         return ZoneInfo(name)
+    reason = f"{name!r} is not an IANA time zone; write it as Europe/Berlin or UTC"
+    problems.append(FieldProblem("timezone", reason))
+    return None
+
+
+def _end(field: str, text: str | None, problems: list[FieldProblem]) -> date | None:
+    """One end of a window of one's own, or None and one problem more."""
+    try:
+        if text is not None:
+            return parse_end(text)
+        reason = "is required beside the other end; write a date such as 2026-03-29"
+    except ValueError as error:
+        reason = str(error)
+    problems.append(FieldProblem(field, reason))
+    return None
 
 
 # PERF: whoever looks at a year asks for the same days again.
@@ -385,22 +403,6 @@ def _span(window: Window) -> Span:
 
 def _growth(scans: int, before: int) -> float | None:
     return round((scans - before) / before, 4) if before else None
-
-
-def _moment(field: str, text: str | None) -> date:
-    """A date, or a point in time with an offset (RFC 3339)."""
-    way_out = "write a date such as 2026-03-29, or a time such as 2026-03-29T14:00:00+02:00"
-    if text is None:
-        raise InvalidFields.of(field, f"is required beside the other end; {way_out}")
-    try:
-        if _DATE.fullmatch(text):
-            return date.fromisoformat(text)
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise InvalidFields.of(field, f"{text!r} is neither a date nor a time; {way_out}")
-    return moment
 
 
 @cache

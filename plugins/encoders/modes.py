@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 
 from msgspec import Struct
 
@@ -142,10 +143,16 @@ def mode_of(
             "the content is not all ASCII, and a Micro QR code cannot tell readers its character "
             "set; choose symbol=qr"
         )
+    # A way out is named where it is one: Micro QR may hold the content at no level.
+    lower = [
+        level
+        for level in takewhile(lambda level: level is not error_correction, levels)
+        if levels[level][-1] >= length
+    ]
     if error_correction not in levels:
         raise ValueError(
             f"a Micro QR code has no error correction {error_correction}; choose "
-            f"{list(levels)[-1]} or lower, or symbol=qr"
+            f"{f'{lower[-1]} or lower, or ' if lower else ''}symbol=qr"
         )
     most = levels[error_correction][-1]
     # NOTE: this comes before the drawing, so that the price of long content is bounded.
@@ -154,7 +161,7 @@ def mode_of(
             f"the content is too long: {length} {mode.unit}, and at error correction "
             f"{error_correction} at most {most} fit{' into a Micro QR code' if micro else ''}; "
             f"{'choose symbol=qr, or ' if micro else ''}shorten it"
-            + ("" if error_correction is ErrorCorrection.L else " or choose a lower level")
+            + (" or choose a lower level" if lower else "")
         )
     return mode, length
 

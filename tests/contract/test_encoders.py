@@ -375,6 +375,24 @@ def test_level_h_in_micro_is_refused_with_the_ways_out() -> None:
         SEGNO.encode("1", H, SymbolKind.MICRO)
 
 
+@pytest.mark.parametrize(
+    ("content", "level", "way_out"),
+    [
+        ("1" * 36, L, "choose symbol=qr, or shorten it"),
+        ("1" * 36, M, "choose symbol=qr, or shorten it"),
+        ("1" * 35, M, "choose symbol=qr, or shorten it or choose a lower level"),
+        ("1" * 35, H, "choose L or lower, or symbol=qr"),
+        ("1" * 30, H, "choose M or lower, or symbol=qr"),
+        ("1" * 36, H, "choose symbol=qr"),
+    ],
+)
+def test_a_lower_level_is_advised_only_where_it_holds_the_content(
+    content: str, level: ErrorCorrection, way_out: str
+) -> None:
+    with pytest.raises(ValueError, match=f"; {way_out}$"):
+        SEGNO.encode(content, level, SymbolKind.MICRO)
+
+
 @pytest.mark.parametrize("content", ["ü", "Ã¼", "€", "あ", "🎉", "\x80"])
 def test_micro_symbols_leave_no_reader_guessing_the_character_set(content: str) -> None:
     with pytest.raises(ValueError, match=r"ASCII.* symbol=qr"):

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
+from core.app import Application
 from tests.http.conftest import Api, Clock, Tenant
 
 
@@ -175,6 +177,20 @@ def test_a_window_that_ends_before_it_begins_is_refused_also_when_half_of_it_is_
     assert editor.patch(url, {"valid_until": "2026-06-01T00:00:00"}).status_code == 422
 
 
+def test_a_title_of_several_lines_from_former_times_is_still_read(
+    app: Application, editor: Api, acme: Tenant
+) -> None:
+    old = replace(acme.code, title="\nMenu\tspring", revision=2)
+    assert app.services.storage.codes.update(old, expected_revision=1)
+    assert editor.get(acme.code_url).json["title"] == "\nMenu\tspring"
+    assert editor.patch(acme.code_url, {"active": False}).json["title"] == "\nMenu\tspring"
+    refused = editor.patch(acme.code_url, {"title": "\nMenu", "tags": ["a\tb"]}).json["errors"]
+    assert [problem["field"] for problem in refused] == ["title", "tags"]
+    assert refused[0]["message"] == (
+        r"must be one line; the character '\n' breaks it: write a blank instead"
+    )
+
+
 def test_bulk_creates_all_in_order(editor: Api, acme: Tenant) -> None:
     codes = [{"destination": f"https://a.example/{n}", "title": str(n)} for n in range(1000)]
     answer = editor.post(f"{acme.url}/qr-codes/bulk", {"codes": codes})
@@ -283,7 +299,7 @@ def test_listing_pages_searches_filters_and_sorts(
     "query",
     ["page=0", "page=-1", "page=x", "page=99999999999999999999", "per_page=0", "per_page=101",
      "sort=evil", "active=maybe", "tag=", "typo=1", "page=1&page=2", "search=%00",
-     "page=1.5", "page="],
+     "page=1.5", "page=", "page=1e0", "per_page=10.0"],
 )  # fmt: skip
 def test_a_bad_query_is_refused_and_named(editor: Api, acme: Tenant, query: str) -> None:
     answer = editor.get(f"{acme.url}/qr-codes", query_string=query)

@@ -401,6 +401,60 @@ class TestSignedAddresses:
         assert public.get(path).status_code == 200
         assert public.get(path.replace(part, other)).status_code == 404
 
+    @pytest.mark.parametrize(
+        "other",
+        ["size=400&margin=4", "size=400&revision=1", "size=400&format=png", "margin=4&size=400",
+         "size=%34%30%30", "size=400&", "&size=400", "size=400&download=false",
+         "size=400&symbol=qr", "size=400&format=svg"],
+    )  # fmt: skip
+    def test_an_image_has_one_address_and_others_lead_to_it(
+        self, member: Api, acme: Tenant, public: Api, other: str
+    ) -> None:
+        path = self.path(member, acme, size="400")
+        answer = public.get(path.partition("?")[0], query_string=other)
+        assert answer.status_code == 301
+        assert answer.headers["Location"] == f"http://qz.test{path}"
+        # Nothing of it is kept, so that nobody fills a shared cache with it.
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.content == b""
+        forged = path.partition("?")[0].replace("/i/", "/i/x")
+        assert public.get(forged, query_string=other).status_code == 404
+
+    def test_a_path_with_percent_signs_leads_to_the_address_without(
+        self, member: Api, acme: Tenant, public: Api
+    ) -> None:
+        path = self.path(member, acme, size="400")
+        answer = public.get(path.replace(".png", "%2Epng"))
+        assert answer.status_code == 301
+        assert answer.headers["Location"] == f"http://qz.test{path}"
+
+    @pytest.mark.parametrize("size", ["4e2", "400.0", "+400", "0400"])
+    def test_a_size_is_written_in_digits(
+        self, member: Api, acme: Tenant, public: Api, size: str
+    ) -> None:
+        path = self.path(member, acme, size="400").partition("?")[0]
+        assert public.get(path, query_string=f"size={size}").status_code == 422
+
+    def test_an_address_of_many_parameters_is_its_own(
+        self, member: Api, acme: Tenant, public: Api
+    ) -> None:
+        look = {**BLUE_DOTS, "caption": "Scan me & eat, über", "width_mm": "30.5"}
+        assert public.get(self.path(member, acme, **look)).status_code == 200
+        plain = self.path(member, acme)
+        assert "?" not in plain
+        assert public.get(plain).status_code == 200
+        assert public.get(plain, query_string="margin=4").headers["Location"].endswith(plain)
+
+    def test_whoever_has_the_address_may_offer_it_for_download(
+        self, member: Api, acme: Tenant, public: Api
+    ) -> None:
+        path = self.path(member, acme, size="400")
+        answer = public.get(f"{path}&download=1")
+        assert answer.status_code == 301
+        file = public.get(answer.headers["Location"].removeprefix("http://qz.test"))
+        assert (file.status_code, file.content) == (200, public.get(path).content)
+        assert "attachment" in file.headers["Content-Disposition"]
+
     def test_no_change_of_code_or_style_changes_what_was_given_out(
         self, app: Application, member: Api, owner: Api, acme: Tenant, public: Api
     ) -> None:

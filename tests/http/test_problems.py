@@ -73,6 +73,22 @@ def test_a_body_that_is_no_json_is_400(editor: Api, acme: Tenant, body: bytes) -
     assert_problem(editor("POST", f"{acme.url}/qr-codes", body=body, headers=JSON), 400)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (rb"http://x/\ud800", "A lone surrogate"),
+        (rb"http://x/\uDFFF", "A lone surrogate"),
+        (rb"http://x/\ud83d\u0041", "A lone surrogate"),
+        (rb"http://x/\ud83d\ude00\ud8", "The body is not JSON"),
+    ],
+)
+def test_a_lone_surrogate_is_called_so(editor: Api, acme: Tenant, text: bytes, reason: str) -> None:
+    body = b'{"destination": "' + text + b'"}'
+    answer = editor("POST", f"{acme.url}/qr-codes", body=body, headers=JSON)
+    assert_problem(answer, 400)
+    assert answer.json["detail"].startswith(reason)
+
+
 @pytest.mark.parametrize("body", [b"null", b"1", b'"text"', b"[]", b"true"])
 def test_json_that_is_no_object_is_422(editor: Api, acme: Tenant, body: bytes) -> None:
     assert_problem(editor("POST", f"{acme.url}/qr-codes", body=body, headers=JSON), 422)

@@ -69,6 +69,28 @@ def test_an_address_without_a_slug_is_404(anonymous: Api, path: str) -> None:
     assert anonymous.get(path).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/r/acme-menu/", "/r/", "/r", "/R", "/R/a/b", "/r/acme-menu//"])
+@pytest.mark.parametrize("accept", ["text/html,*/*;q=0.8", "TEXT/HTML"])
+def test_a_short_link_that_was_mistyped_is_a_page_for_people(
+    anonymous: Api, path: str, accept: str
+) -> None:
+    page = anonymous.get(path, headers={**BROWSER, "Accept": accept})
+    assert page.status_code == 404
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert page.headers["Cache-Control"] == "no-store"
+    assert "<h1>This code is unknown</h1>" in page.text
+    problem = anonymous.get(path)
+    assert (problem.status_code, problem.headers["Content-Type"]) == (
+        404,
+        "application/problem+json",
+    )
+    assert problem.json["request_id"] == problem.headers["X-Request-ID"]
+
+
+def test_what_only_begins_like_a_short_link_is_none(anonymous: Api) -> None:
+    assert "<h1>" not in anonymous.get("/robots.txt", headers=BROWSER).text
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -141,6 +163,21 @@ def test_the_query_is_forwarded_where_the_code_says_so(
     editor.patch(acme.code_url, {"forward_query": True})
     answer = anonymous.get("/r/acme-menu", query_string=query)
     assert answer.headers["Location"] == location
+
+
+def test_a_query_that_is_too_long_for_proxies_is_not_forwarded(
+    anonymous: Api, editor: Api, acme: Tenant
+) -> None:
+    editor.patch(acme.code_url, {"forward_query": True})
+    for length, forwarded in ((3000, True), (4000, False)):
+        answer = anonymous.get("/r/acme-menu", query_string="q=" + "x" * length)
+        assert answer.status_code == 302
+        location = answer.headers["Location"]
+        assert location.startswith("https://acme.example/menu")
+        assert ("q=xxx" in location) is forwarded
+    answer = editor.patch(acme.code_url, {"destination": f"https://a.example/{'é' * 2000}"})
+    assert answer.status_code == 422
+    assert "at most 3072" in answer.json["errors"][0]["message"]
 
 
 def test_a_destination_in_any_script_becomes_an_ascii_location(
@@ -327,21 +364,24 @@ def test_scans_that_are_opted_out_leave_max_scans_and_the_journal_alone(
 
 
 @pytest.mark.parametrize(
-    ("sections", "country"),
+    ("sections", "sent", "country"),
     [
-        ({"country_header": "CF-IPCountry", "trusted_proxies": ["127.0.0.0/8"]}, "DE"),
-        ({"country_header": "CF-IPCountry"}, ""),
-        ({"trusted_proxies": ["127.0.0.0/8"]}, ""),
+        ({"country_header": "CF-IPCountry", "trusted_proxies": ["127.0.0.0/8"]}, "de", "DE"),
+        ({"country_header": "CF-IPCountry", "trusted_proxies": ["127.0.0.0/8"]}, "DEU", ""),
+        ({"country_header": "CF-IPCountry", "trusted_proxies": ["127.0.0.0/8"]}, "T1", ""),
+        ({"country_header": "CF-IPCountry", "trusted_proxies": ["127.0.0.0/8"]}, "D", ""),
+        ({"country_header": "CF-IPCountry"}, "de", ""),
+        ({"trusted_proxies": ["127.0.0.0/8"]}, "de", ""),
     ],
 )
 def test_a_country_is_believed_from_trusted_proxies_alone(
-    tmp_path: Path, prepared: tuple[Path, Seed], sections: dict[str, Any], country: str
+    tmp_path: Path, prepared: tuple[Path, Seed], sections: dict[str, Any], sent: str, country: str
 ) -> None:
     folder, seed = prepared
     shutil.copytree(folder, tmp_path / "data")
     app = create_app(settings_in(tmp_path / "data", http=sections))
     app.services.open()
-    headers = {**BROWSER, "CF-IPCountry": "de"}
+    headers = {**BROWSER, "CF-IPCountry": sent}
     assert Api(app, {}).get("/r/acme-menu", headers=headers).status_code == 302
     (scan,) = app.services.scan_store.latest(seed.acme.code.id, None, 5)
     app.services.close()

@@ -492,6 +492,106 @@ def test_a_window_that_cannot_be_is_refused(
     assert field in [error["field"] for error in answer.json["errors"]]
 
 
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ({"period": "8d", "timezone": "Mars/X"}, ["timezone", "period"]),
+        ({"period": "today", "interval": "week", "timezone": "Mars/X"}, ["timezone", "interval"]),
+        ({"start": "x", "end": "y"}, ["start", "end"]),
+        (
+            {"start": "x", "timezone": "Mars/X", "period": "7d"},
+            ["timezone", "period", "start", "end"],
+        ),
+        ({"start": "2026-03-01T10:00:00", "end": "2026-03-02T10:01:00Z"}, ["start", "end"]),
+    ],
+)
+def test_everything_that_is_wrong_with_a_window_is_named(
+    analyst: Api, acme: Tenant, query: dict[str, str], fields: list[str]
+) -> None:
+    answer = analyst.get(f"{acme.code_url}/timeline", params=query)
+    assert [error["field"] for error in answer.json["errors"]] == fields
+
+
+def test_a_time_without_an_offset_is_told_how_to_have_one(analyst: Api, acme: Tenant) -> None:
+    query = {"start": "2026-01-01T00:00:00", "end": "2026-01-02"}
+    (error,) = analyst.get(f"{acme.code_url}/timeline", params=query).json["errors"]
+    assert error["message"] == (
+        "2026-01-01T00:00:00 has no offset; write 2026-01-01T00:00:00Z for UTC, "
+        "or a date for a whole day"
+    )
+
+
+@pytest.mark.parametrize("plus", ["+", "%2B", "%20"])
+def test_an_offset_is_understood_with_a_plus_sign_that_became_a_blank(
+    analyst: Api, acme: Tenant, plus: str
+) -> None:
+    query = f"start=2026-03-01T00:00:00{plus}05:45&end=2026-03-02&timezone=Asia/Kathmandu"
+    answer = analyst.get(f"{acme.code_url}/timeline", query_string=query)
+    assert answer.json["start"] == "2026-03-01T00:00:00+05:45"
+
+
+def test_too_many_points_name_only_the_intervals_that_fit(
+    app: Application, analyst: Api, acme: Tenant
+) -> None:
+    record(app, acme, "2015-05-06T08:00:00Z")
+    query = {"period": "all", "interval": "day"}
+    (error,) = analyst.get(f"{acme.code_url}/timeline", params=query).json["errors"]
+    assert error == {
+        "field": "interval",
+        "message": "'day' gives more than 1000 points (setting scans.max_points); "
+        "write month or week",
+    }
+
+
+def test_stats_have_no_interval(analyst: Api, acme: Tenant) -> None:
+    for url in (acme.code_url, acme.url):
+        answer = analyst.get(f"{url}/stats", params={"period": "7d", "interval": "hour"})
+        assert answer.status_code == 422
+        assert [error["field"] for error in answer.json["errors"]] == ["interval"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "query", "others"),
+    [
+        ("text/csv", "compare=previous", "application/json or image/svg+xml"),
+        ("text/csv", "width=640", "image/svg+xml"),
+        ("application/json", "width=640", "image/svg+xml"),
+    ],
+)
+def test_what_means_nothing_to_a_representation_is_refused(
+    analyst: Api, acme: Tenant, accept: str, query: str, others: str
+) -> None:
+    headers = {"Accept": accept}
+    url = f"{acme.code_url}/timeline"
+    answer = analyst.get(url, query_string=query, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json["errors"] == [
+        {
+            "field": query.partition("=")[0],
+            "message": f"means nothing to {accept}; leave it out, or accept {others}",
+        }
+    ]
+    assert answer.headers["Vary"] == "Accept"
+    both = analyst.get(url, query_string=f"{query}&period=8d", headers=headers)
+    assert len(both.json["errors"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("TEXT/CSV", "text/csv"),
+        ("Image/SVG+xml;Q=0.9, Application/JSON;q=0.1", "image/svg+xml"),
+        ("nonsense", "application/json"),
+        ("image/png", "application/json"),
+    ],
+)
+def test_media_types_are_named_in_any_case(
+    analyst: Api, acme: Tenant, accept: str, media_type: str
+) -> None:
+    answer = analyst.get(f"{acme.code_url}/timeline", headers={"Accept": accept})
+    assert answer.headers["Content-Type"].partition(";")[0] == media_type
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe"])
 @pytest.mark.parametrize("bots", ["exclude", "include", "only"])
 def test_the_parts_of_the_stats_add_up(

@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from core.app import create_app
+from core.domain.codes import MAX_LOCATION, location
 from core.domain.scans import Scan
 from core.services.exports import PAGE
 from core.settings import load
@@ -128,6 +129,71 @@ def test_a_stop_lets_a_request_in_flight_finish(service: Service) -> None:
         answer = connection.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 201 "), answer[:200]
     assert service.process.wait(30) == 0
+
+
+MALFORMED = (
+    b"GET /r/menu?utm=\xc3\xa9PECULIAR HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /r/PECULIAR\r\n\r\n",
+    b"peculiar /r/menu HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /r/menu HTTP/PECULIAR\r\nHost: x\r\n\r\n",
+    b"GET /r/menu HTTP/1.1\r\nHost: x\r\nUser-Agent: PECULIAR\x01\r\n\r\n",
+    b"GET /r/menu HTTP/1.1\r\nHost: x\r\nPECULIAR HEADER: a\r\n\r\n",
+    b"GET /r/menu HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: PECULIAR\r\n\r\n",
+    b"GET /r/PECULIAR?" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /r/menu HTTP/1.1\r\nHost: x\r\nX-PECULIAR: " + b"x" * 9000 + b"\r\n\r\n",
+)
+
+
+def test_the_log_tells_of_malformed_requests_and_not_who_sent_them(tmp_path: Path) -> None:
+    config = tmp_path / "debug.toml"
+    config.write_text('[log]\nlevel = "debug"\n')
+    client = ("127.0.0.9", 0)
+    cut_off = b"GET /r/PECULIAR HTTP/1.1\r\nHost:"
+    with Service(tmp_path, QUIETZONE_CONFIG=str(config)) as service:
+        begin = len(service.log)
+
+        def send() -> None:
+            for request in (*MALFORMED, cut_off):
+                with socket.create_connection(service.address, 30, client) as connection:
+                    connection.sendall(request)
+                    connection.shutdown(socket.SHUT_WR)
+                    answer = connection.makefile("rb").read()
+                assert answer[9:10] in ((b"4", b"5") if request != cut_off else (b"",)), request
+
+        send()
+        # One filter is enough for all that follows a reload.
+        service.process.send_signal(signal.SIGHUP)
+        service.wait_until(lambda: "Hang up" in service.log)
+        service.wait_until(lambda: service.request("GET", "/health/ready").status == 200)
+        send()
+        service.wait_until(lambda: service.log.count("premature client disconnection") == 2)
+        told = service.log[begin:]
+    assert "PECULIAR" not in told.upper()
+    assert client[0] not in told
+    assert told.count("Invalid request: ") == 2 * len(MALFORMED)
+    assert told.count("Invalid request: Invalid HTTP request line") == 4
+
+
+def test_the_head_of_the_longest_redirect_fits_into_the_buffer_of_a_proxy(
+    service: Service,
+) -> None:
+    me = service.sign_in()
+    org = me("GET", "/api/session").json()["organizations"][0]["id"]
+    codes = f"/api/organizations/{org}/qr-codes"
+    link = "https://example.com/"
+    link += "é" * ((MAX_LOCATION - len(link)) // len("%C3%A9"))
+    link += "a" * (MAX_LOCATION - len(location(link)))
+    assert me("POST", codes, {"destination": link, "slug": "long"}).status == 201
+    assert me("POST", codes, {"destination": f"{link}a", "slug": "longer"}).status == 422
+    with socket.create_connection(service.address, timeout=30) as connection:
+        connection.sendall(
+            b"GET /r/long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            b"X-Request-ID: " + b"x" * 64 + b"\r\n\r\n"
+        )
+        head = connection.makefile("rb").read()
+    assert head.startswith(b"HTTP/1.1 302 ")
+    assert location(link).encode() in head
+    assert len(head) < 4096
 
 
 def test_a_refused_image_leaves_no_traceback_in_the_log(service: Service) -> None:

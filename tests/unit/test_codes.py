@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from core.domain.codes import (
     CROCKFORD,
+    MAX_LOCATION,
     CodeChanges,
     CodeDraft,
     DestinationPolicy,
@@ -20,6 +21,7 @@ from core.domain.codes import (
     check_slug,
     check_tags,
     draft_rules,
+    forwarded,
     is_slug,
     location,
     random_slug,
@@ -134,6 +136,13 @@ def test_a_compact_link_is_in_capitals_wherever_that_keeps_its_meaning(
         "https://faß.de/",
         "https://user:password@example.com/",
         "https://[2001:db8::1]:8443/",
+        "https://[::ffff:192.0.2.1]/",
+        "https://192.0.2.1:8443/",
+        "https://localhost/",
+        "https://a_b.example./",
+        "https://xn--mller-kva.example/",
+        f"https://{'a' * 63}.example/",
+        f"https://example.com/{'a' * 2028}",
         "https://qr.example/",
         "https://qr.example/r",
         "https://qr.example/report/1",
@@ -167,6 +176,24 @@ def test_an_ordinary_link_is_accepted(destination: str) -> None:
         ("https://a..ü/", "is not a host name"),
         (f"https://{'ü' * 70}.de/", "is not a host name"),
         ("https://example.com:8٠/", "not a link"),
+        ("https://../", "a part of it is empty"),
+        ("https://a..b/", "a part of it is empty"),
+        ("https://.a/", "a part of it is empty"),
+        ("https://a../", "a part of it is empty"),
+        (f"https://{'a' * 64}.com/", "a part of it is longer than 63 characters"),
+        (f"https://{'a.' * 127}com/", "it is longer than 253 characters"),
+        ("https://exa!mple.com/", "it may have letters, digits, hyphens and underscores"),
+        ("https://xn--/", "'xn--' stands for no other name"),
+        ("https://xn--abc-/", "'xn--abc-' stands for no other name"),
+        ("https://[::1]evil.com/", "is not a host name"),
+        ("https://a[::1]/", "is not a host name"),
+        ("https://[v1.x]/", "'v1.x' is not a host name, nor an IPv6 address"),
+        ("https://[fe80::1%25eth0]/", "write it without %"),
+        ("https://256.0.0.1/", "'256.0.0.1' is not a host name, nor an IPv4 address"),
+        ("https://1.2.3/", "nor an IPv4 address"),
+        ("https://0x7f.1/", "nor an IPv4 address"),
+        ("https://１.2.3/", "nor an IPv4 address"),
+        (f"https://a.example/{'é' * 600}", "the link is 3618 bytes long as it is sent"),
         ("https://example.com/\r\nSet-Cookie: a=b", r"'\\r' is not allowed in a link"),
         ("https://example.com/ x", "' ' is not allowed in a link; percent-encode it"),
         ("https://example.com\\@evil.example/", "not allowed in a link"),
@@ -304,6 +331,17 @@ def test_a_query_is_joined_with_the_sign_that_is_missing(destination: str, expec
     assert with_query(destination, "") == destination
 
 
+def test_a_query_that_would_make_the_link_too_long_is_left_out_as_a_whole() -> None:
+    link = "https://example.com/p?a=1#top"
+    fitting = "q=" + "x" * (MAX_LOCATION - len(link) - len("&q="))
+    assert len(forwarded(link, fitting)) == MAX_LOCATION
+    assert forwarded(link, f"{fitting}x") == link
+    assert forwarded(link, "") == link
+    # Stored before there was a limit: it still leads on.
+    long = f"https://example.com/{'é' * 2000}"
+    assert forwarded(long, "q=1") == location(long)
+
+
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
@@ -312,6 +350,7 @@ def test_a_query_is_joined_with_the_sign_that_is_missing(destination: str, expec
         (["\u00a0"], "begins or ends with a blank"),
         (["spring", "Spring"], "named twice"),
         (["straße", "STRASSE"], "named twice"),
+        (["spring\tsale"], "must be one line"),
     ],
 )
 def test_tags_that_look_alike_are_refused(tags: list[str], reason: str) -> None:
@@ -373,6 +412,16 @@ def test_changes_may_leave_out_and_clear() -> None:
     assert value == CodeChanges(max_scans=None)
     _, problems = collect(CodeChanges, {"destination": None}, changes_rules(POLICY))
     assert [problem.field for problem in problems] == ["destination"]
+
+
+@pytest.mark.parametrize("title", ["\n=1+1", "Menu\tspring", "Menu\nspring"])
+def test_a_title_is_one_line(title: str) -> None:
+    _, problems = collect(
+        CodeDraft, {"destination": "https://a.example/", "title": title}, draft_rules(POLICY)
+    )
+    assert [problem.field for problem in problems] == ["title"]
+    _, problems = collect(CodeChanges, {"title": title}, changes_rules(POLICY))
+    assert [problem.field for problem in problems] == ["title"]
 
 
 @pytest.mark.parametrize("value", [0, -1, 2**31, 2**63, 2**70, 1.5, "3", True])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.periods import Interval, Window, between, midnight
+from core.domain.periods import Interval, Window, between, midnight, parse_end
 from core.domain.scans import SLOT, quarter_of
 from core.errors import InvalidFields
 from tests.unit.zones import PROFILE, ZONES
@@ -477,6 +477,50 @@ def test_a_span_without_anything_in_it_is_refused(start: str, end: str, zone: st
         "end": f"nothing lies between {start} and {end} in {zone}; "
         "write an end after the start: the end itself is not part of the span"
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2026-03-29", "2026-03-29"),
+        ("2026-03-29T14:00:00Z", "2026-03-29T14:00:00+00:00"),
+        ("2026-03-29t14:00z", "2026-03-29T14:00:00+00:00"),
+        ("2026-03-29 14:00-03:30", "2026-03-29T14:00:00-03:30"),
+        ("2026-03-29T14:00:00+02:00", "2026-03-29T14:00:00+02:00"),
+        ("2026-03-29T14:00:00 0200", "2026-03-29T14:00:00+02:00"),
+        ("2026-03-29T14:00:00.0000000Z", "2026-03-29T14:00:00+00:00"),
+    ],
+)
+def test_an_end_is_a_date_or_a_time_with_an_offset(text: str, value: str) -> None:
+    assert parse_end(text).isoformat() == value
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "neither a date nor a time"),
+        ("2026-02-30", "neither a date nor a time"),
+        ("2026-W13", "neither a date nor a time"),
+        ("2026-W13-1T14:00:00Z", "neither a date nor a time"),
+        ("20260329", "neither a date nor a time"),
+        ("2026-088", "neither a date nor a time"),
+        ("20260329T140000Z", "neither a date nor a time"),
+        ("2026-03-29T24:00:00Z", "neither a date nor a time"),
+        ("2026-03-29T14:00:00+99:00", "neither a date nor a time"),
+        ("2026-03-29T14Z", "neither a date nor a time"),
+        ("２０２６-03-29", "neither a date nor a time"),
+        ("2026-03-29T14:00:00.0000001Z", "neither a date nor a time"),
+        ("2026-03-29T14:00:00.Z", "neither a date nor a time"),
+        ("2026-03-29T14:00:00,0Z", "neither a date nor a time"),
+        ("2026-03-29T14:00:00.000001Z", "not on a quarter hour"),
+        ("2026-03-29T14:00:00", "has no offset; write 2026-03-29T14:00:00Z for UTC"),
+        ("2026-03-29 14:00", "has no offset"),
+        ("1969-12-31", "too far away"),
+    ],
+)
+def test_an_end_that_is_none_is_refused_and_never_cut(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_end(text)
 
 
 def test_the_later_of_two_times_of_one_name_is_later() -> None:

@@ -5,7 +5,10 @@ import pytest
 from core.services.spreadsheets import cell
 
 
-@pytest.mark.parametrize("value", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize(
+    "value",
+    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠SUM(A1)"],
+)
 def test_what_would_be_a_formula_gets_an_apostrophe(value: str) -> None:
     assert cell(value) == f"'{value}"
 

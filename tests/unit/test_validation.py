@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from core.domain.validation import (
     MAX_UNKNOWN,
     Secret,
+    check_line,
     collect,
     decode_hook,
     field_rules,
@@ -112,9 +113,30 @@ def test_huge_numbers_are_refused_in_few_words(count: int) -> None:
     assert len(message) < 120
 
 
-@pytest.mark.parametrize("count", ["9" * 5000, "-1", "1.5", "", " 5", "٣", "0x10", "nan"])
+@pytest.mark.parametrize(
+    "count",
+    ["9" * 5000, "-1", "1.5", "", " 5", "٣", "0x10", "nan", "1e2", "300.0", "+5", "05", "-0"],
+)
 def test_numbers_written_as_text_are_checked_as_strictly(count: str) -> None:
     assert set(problems_of({"name": "a", "count": count}, strict=False)) == {"count"}
+
+
+def test_a_whole_number_as_text_is_its_digits_and_a_fraction_may_have_an_exponent() -> None:
+    assert problems_of({"name": "a", "count": "1e2"}, strict=False) == {
+        "count": "must be a whole number; got '1e2'"
+    }
+    assert read(Form, {"name": "a", "count": "0", "ratio": "1e2"}, strict=False).ratio == 100.0
+
+
+@pytest.mark.parametrize("text", ["", "Menu — spring", "a\u00a0b", "👩‍🍳", "مطعم"])
+def test_a_line_may_have_any_letters(text: str) -> None:
+    check_line(text)
+
+
+@pytest.mark.parametrize("character", ["\n", "\t", "\r", "\x85", "\u2028", "\u2029", "\x1b"])
+def test_what_breaks_a_line_is_named(character: str) -> None:
+    with pytest.raises(ValueError, match="must be one line; the character '"):
+        check_line(f"Menu{character}spring")
 
 
 def test_text_is_taken_for_numbers_only_where_that_is_asked_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -74,8 +75,22 @@ def read_json(req: Request, limit: int) -> object:
     try:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise falcon.HTTPBadRequest(description=f"The body is not JSON: {reason}") from error
+        raise falcon.HTTPBadRequest(description=_unreadable(raw, error)) from error
+
+
+def _unreadable(raw: bytes, error: Exception) -> str:
+    """What is wrong with a body that could not be decoded."""
+    if isinstance(error, RecursionError):
+        return "The body is not JSON: it is nested too deeply"
+    # msgspec takes a lone surrogate for the end of the body, which would lead nobody to it.
+    if b"\\ud" in raw.lower():
+        try:
+            json.dumps(json.loads(raw), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return "A lone surrogate (\\ud800 to \\udfff) is not allowed; send valid Unicode."
+        except (ValueError, RecursionError):
+            pass
+    return f"The body is not JSON: {error}"
 
 
 def read_body(req: Request, limit: int, setting: str = "http.max_body_bytes") -> bytes:

@@ -23,6 +23,7 @@ from core.http.resources.base import Queries, Resource, put_json
 from core.http.schemas import BusinessCodeDraft, BusinessCodeView
 from core.http.schemas import ImageAddress as ImageAddressDocument
 from core.services.images import Plan
+from core.services.signatures import parameters
 
 # An SVG that is opened by itself is a document: it may run and load nothing.
 _CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
@@ -104,12 +105,10 @@ class SignedImage(_Image):
     queries: ClassVar[Queries] = {"GET": SignedOptions}
 
     def on_get(self, req: Request, resp: falcon.Response, signature: str, file: str) -> None:
-        """Send the image, for everybody to keep."""
+        """Send the image, for everybody to keep, or the way to its one address."""
         unknown = NotFound("There is no such image.")
         name, _, image_format = file.partition(".")
         asked: SignedOptions = req.context.query
-        if asked.format != ImageOptions().format:
-            raise unknown
         try:
             code_id = UUID(name)
         except ValueError:
@@ -123,6 +122,16 @@ class SignedImage(_Image):
         )
         if not self.services.signatures.holds(signature, code_id, options):
             raise unknown
+        query = parameters(options)
+        # Neither signature nor file name needs a percent sign; WSGI servers hand them over decoded.
+        encoded = "%" in req.env.get("RAW_URI", "").partition("?")[0]
+        if req.query_string != query or encoded:
+            # One image has one address: it may be kept for ever, so that a shared cache would keep
+            # it once for each other way to write it.
+            resp.status = 301
+            resp.set_header("Location", self._address(signature, file, query))
+            resp.set_header("Cache-Control", "no-store")
+            return
         code = self.services.codes.find(code_id)
         look, logo = self.services.styles.signed(code.organization_id, options)
         content = self.services.codes.short_url(code)
@@ -131,6 +140,10 @@ class SignedImage(_Image):
         # Pages of other sites are what these addresses are for.
         resp.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         self.answer(req, resp, plan, code.slug)
+
+    def _address(self, signature: str, file: str, query: str) -> str:
+        path = f"{self.settings.base_url}/i/{signature}/{file}"
+        return f"{path}?{query}" if query else path
 
 
 class Images(_Image):

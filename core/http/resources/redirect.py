@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from string import Template
 from typing import ClassVar
 from urllib.parse import quote
@@ -25,6 +26,9 @@ _HEADER_MAX = 256
 
 _QUERY_SAFE = "!$&'()*+,;=:@/?%-._~[]"
 """What may stand in a query as it is (RFC 3986, 3.4), and what is percent-encoded already."""
+
+
+_COUNTRY = re.compile(r"[A-Za-z]{2}")
 
 
 class Redirect(Resource):
@@ -90,7 +94,18 @@ class Redirect(Resource):
     def _country(self, req: Request) -> str:
         if not self._country_header or not is_trusted(req.remote_addr, self._trusted):
             return ""
-        return (req.get_header(self._country_header) or "")[:2]
+        country = req.get_header(self._country_header) or ""
+        # Codes are two letters (ISO 3166-1). Of anything longer, the first two are another country.
+        return country if _COUNTRY.fullmatch(country) else ""
+
+
+def lost(req: Request, resp: falcon.Response, **_: object) -> None:
+    """Answer an address below `/r` that can be no code's, one with a slash at its end above all."""
+    resp.set_header("Cache-Control", "no-store")
+    error = NotFound("There is no code with this address.")
+    if not _is_for_people(req):
+        raise error
+    _put_page(resp, error, req.context.request_id)
 
 
 def _query(req: Request) -> str:
@@ -100,7 +115,7 @@ def _query(req: Request) -> str:
 
 def _is_for_people(req: Request) -> bool:
     # Browsers name text/html in Accept; programs send */* or nothing.
-    return "text/html" in (req.get_header("Accept") or "")
+    return "text/html" in (req.get_header("Accept") or "").lower()
 
 
 def _put_page(

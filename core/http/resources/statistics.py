@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 from uuid import UUID
@@ -12,18 +13,19 @@ from uuid import UUID
 import falcon
 
 from core.domain.scans import RecordedScan
-from core.errors import InvalidFields
+from core.errors import FieldProblem, InvalidFields
 from core.http.request import Request
 from core.http.resources.base import Queries, Resource, put_json
-from core.http.schemas import ScanList, ScansQuery, ScanView, TimelineQuery
+from core.http.schemas import ScanList, ScansQuery, ScanView, StatsQuery, TimelineQuery
 from core.services.chart import draw
-from core.services.statistics import Selection
 from core.services.statistics import Timeline as TimelineDocument
 
 _CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = ScanView.__struct_fields__
 _CSV = "text/csv; charset=utf-8"
+_ONLY_IN = {"compare": ("application/json", "image/svg+xml"), "width": ("image/svg+xml",)}
+"""Parameters of a timeline that not every representation of it can show."""
 _CURSOR = re.compile(r"([0-9]{1,17})-([0-9]{1,18})")
 
 
@@ -37,10 +39,17 @@ class _Timeline(Resource):
     ) -> None:
         """Send the timeline in the form that the client prefers; a chart has the name."""
         query: TimelineQuery = req.context.query
-        timeline = self.services.statistics.timeline(
-            org_id, qr_id, query, compare=query.compare is not None
-        )
-        match _preferred(req, resp, "application/json", "text/csv", "image/svg+xml"):
+        media_type = _preferred(req, resp, "application/json", "text/csv", "image/svg+xml")
+        problems = _meaningless(req, media_type, _ONLY_IN)
+        try:
+            timeline = self.services.statistics.timeline(
+                org_id, qr_id, query, compare=query.compare is not None
+            )
+        except InvalidFields as error:
+            raise InvalidFields([*error.problems, *problems]) from None
+        if problems:
+            raise InvalidFields(problems)
+        match media_type:
             case "text/csv":
                 resp.text = _csv(timeline)
                 resp.content_type = _CSV
@@ -80,9 +89,9 @@ class Scans(Resource):
         before = _position(query.cursor) if query.cursor is not None else None
         code = self.services.codes.get(org_id, qr_id)
         if _preferred(req, resp, "application/json", "text/csv") == "text/csv":
-            if "per_page" in req.params:
-                reason = "CSV has no pages, but all scans; leave it out"
-                raise InvalidFields.of("per_page", reason)
+            problems = _meaningless(req, "text/csv", {"per_page": ("application/json",)})
+            if problems:
+                raise InvalidFields(problems)
             resp.stream = self.services.exports.scans(qr_id, before)
             resp.content_type = _CSV
             resp.downloadable_as = f"{code.slug}-scans.csv"
@@ -96,11 +105,12 @@ class Scans(Resource):
 class _Stats(Resource):
     """Answers with numbers; of what, the subclasses know."""
 
-    queries: ClassVar[Queries] = {"GET": Selection}
+    queries: ClassVar[Queries] = {"GET": StatsQuery}
 
     def answer(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID | None) -> None:
         """Send the numbers."""
-        put_json(resp, self.services.statistics.stats(org_id, qr_id, req.context.query))
+        query: StatsQuery = req.context.query
+        put_json(resp, self.services.statistics.stats(org_id, qr_id, query.selection))
 
 
 class Stats(_Stats):
@@ -123,7 +133,25 @@ class OrganizationStats(_Stats):
 def _preferred(req: Request, resp: falcon.Response, *types: str) -> str:
     """The type that the client prefers; caches are told that the answer depends on it."""
     resp.append_header("Vary", "Accept")
-    return req.client_prefers(types) or types[0]
+    # Names of media types know no case (RFC 9110, 8.3.1), which Falcon does not mind.
+    try:
+        return falcon.mediatypes.best_match(types, req.accept.lower()) or types[0]
+    except ValueError:
+        # The header says nothing that can be understood.
+        return types[0]
+
+
+def _meaningless(
+    req: Request, media_type: str, only_in: Mapping[str, Sequence[str]]
+) -> list[FieldProblem]:
+    """A problem for each parameter that was sent and means nothing to this representation."""
+    return [
+        FieldProblem(
+            name, f"means nothing to {media_type}; leave it out, or accept {' or '.join(types)}"
+        )
+        for name, types in only_in.items()
+        if name in req.params and media_type not in types
+    ]
 
 
 def _cursor(scan: RecordedScan) -> str:
