@@ -541,7 +541,7 @@ def test_one_name_may_serve_two_kinds(offer):
             "ScanStore",
             (
                 "open, close, append, rebuild, position, sources, tidy, tallies, forget, salt, "
-                "counts, days, breakdowns, latest, totals"
+                "snapshot, counts, days, breakdowns, latest, totals"
             ),
         ),
         (
