@@ -16,7 +16,8 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -42,7 +43,8 @@ from plugins.storage.rollups import KNOWN, Combination, Rollups
 from plugins.storage.scan_store import ADD_COUNTS, COUNT_COLUMNS, SCAN_COLUMNS
 from tests.servers import Postgres
 
-PERIODS = ("7d", "30d", "90d", "1y")
+PERIODS = ("24h", "today", "yesterday", "7d", "mtd", "30d", "qtd", "90d", "ytd", "1y", "all")
+LONG = ("30d", "1y", "all")
 ZONES = ("UTC", "Europe/Berlin", "Asia/Kathmandu")
 
 DAYS = 365
@@ -120,6 +122,8 @@ def seed(services: Services, organization: UUID, code: UUID, scans: int, now: da
     """Store a year of scans, more by day than by night, a day in a transaction."""
     connections = services.scan_store._connections  # type: ignore[attr-defined]
     rollups, chance = Rollups(connections), random.Random(scans)
+    # PERF: the text of a UUID is made anew each time that it is asked for.
+    owner, subject = organization.hex, code.hex
     all_kinds = kinds(chance)
     tails = [(kind.bot, kind.unique, *KNOWN(kind)) for kind in all_kinds]
     weights = list(accumulate(kind.weight for kind in all_kinds))
@@ -132,7 +136,7 @@ def seed(services: Services, organization: UUID, code: UUID, scans: int, now: da
     def store(rows: list[tuple[Any, ...]], counted: dict[Combination, list[int]]) -> None:
         times = [row[2] for row in rows if not row[3]] or [None]
         sums = [sum(one) for one in zip(*counted.values(), strict=True)]
-        total = (code.hex, organization.hex, *sums, times[0], times[-1])
+        total = (subject, owner, *sums, times[0], times[-1])
         with connections.transaction() as database:
             connections.insert_many(database, "scans", SCAN_COLUMNS, rows)
             rollups.add(database, counted)
@@ -152,17 +156,15 @@ def seed(services: Services, organization: UUID, code: UUID, scans: int, now: da
                 chosen = chance.choices(range(len(tails)), cum_weights=weights, k=wanted)
                 start, step = slot * _QUARTER, _QUARTER // max(wanted, 1)
                 rows += [
-                    (code.hex, organization.hex, start + n * step, *tails[kind])
+                    (subject, owner, start + n * step, *tails[kind])
                     for n, kind in enumerate(chosen)
                 ]
-                for kind in chosen:
+                for kind, times in Counter(chosen).items():
                     bot, unique, *known = tails[kind]
-                    sums = counted.setdefault(
-                        (organization.hex, code.hex, slot, tuple(known)), [0, 0, 0]
-                    )
-                    sums[0] += not bot
-                    sums[1] += unique
-                    sums[2] += bot
+                    sums = counted.setdefault((owner, subject, slot, tuple(known)), [0, 0, 0])
+                    sums[0] += times * (not bot)
+                    sums[1] += times * unique
+                    sums[2] += times * bot
             if storing is not None:
                 storing.result()
             storing = thread.submit(store, rows, counted) if rows else None
@@ -176,21 +178,23 @@ def questions(
     services: Services, organization: UUID, code: UUID, rounds: int
 ) -> Iterator[tuple[str, list[float]]]:
     """Ask for each timeline and for the statistics by turns; names and times."""
-    numbers = services.statistics
-    times: dict[str, list[float]] = {}
+    numbers, times = services.statistics, dict[str, list[float]]()
+
+    def ask(name: str, question: Callable[..., object], *arguments: object) -> None:
+        start = time.perf_counter()
+        question(organization, *arguments)
+        times.setdefault(name, []).append((time.perf_counter() - start) * 1000)
+
     for _ in range(rounds):
         for period in PERIODS:
             for zone in ZONES:
                 selection = Selection(period=period, timezone=zone)
-                start = time.perf_counter()
-                numbers.timeline(organization, code, selection)
-                took = time.perf_counter() - start
-                times.setdefault(f"timeline {period} {zone}", []).append(took * 1000)
+                ask(f"timeline {period} {zone}", numbers.timeline, code, selection)
+        for period in LONG:
             selection = Selection(period=period, timezone=ZONES[1])
-            start = time.perf_counter()
-            numbers.stats(organization, code, selection)
-            took = time.perf_counter() - start
-            times.setdefault(f"stats {period}", []).append(took * 1000)
+            ask(f"timeline {period} of all codes", numbers.timeline, None, selection)
+            ask(f"stats {period}", numbers.stats, code, selection)
+            ask(f"stats {period} of all codes", numbers.stats, None, selection)
     yield from times.items()
 
 
@@ -224,14 +228,13 @@ def drain_rate(services: Services) -> float:
 def service(database: str, folder: Path) -> Iterator[Services]:
     """The services on an empty database."""
     tree: dict[str, Any] = {"service": {"data": str(folder)}}
-    server = Postgres() if database == "postgres" else None
+    server = Postgres(durable=True) if database == "postgres" else None
     try:
         if server is not None:
-            plugins = ["segno", "png", "svg", "postgres", "memory", "rolling", "user_agent"]
+            others = ["segno", "png", "svg", "memory", "rolling", "calendar", "user_agent"]
             tree |= {
-                "plugins": {"enabled": plugins},
+                "plugins": {"enabled": ["postgres", *others]},
                 "storage": {"backend": "postgres"},
-                "scans": {"store": "postgres"},
                 "plugin": {"postgres": {"dsn": server.dsn(server.create_database())}},
             }
         services = create_app(parse(tree, {})).services
@@ -270,8 +273,12 @@ def measure(database: str, scans: int, rounds: int) -> list[Row]:
 
 
 def judge(rows: Sequence[Row], bounds: Analytics) -> list[tuple[Row, str, bool]]:
-    """Each row with what it had to reach in words, and whether it did."""
-    least = {(row.database, row.name): row.median for row in reversed(rows)}
+    """Each row with what it had to reach in words, and whether it did.
+
+    Of questions, both the median and the 95th percentile have to: with the fewest scans the bound
+    itself, with more of them `growth` times that.
+    """
+    few = min(row.scans for row in rows)
     judged = []
     for row in rows:
         kind = row.name.split()[0]
@@ -283,12 +290,9 @@ def judge(rows: Sequence[Row], bounds: Analytics) -> list[tuple[Row, str, bool]]
             text = f"{row.scans / row.median * 1000:,.0f}/s in {bounds.seeding_seconds:g} s"
             judged.append((row, text, row.median <= bounds.seeding_seconds * 1000))
         else:
-            few = least[row.database, row.name]
             limit = bounds.timeline_ms if kind == "timeline" else bounds.stats_ms
-            limit = max(limit, few * bounds.growth) if row.median != few else limit
-            text = f"{limit:.1f} ms" if row.median == few else f"{row.median / few:.2f}x the few"
-            grown = row.median == few or row.median <= few * bounds.growth
-            judged.append((row, text, grown and row.median <= limit))
+            limit *= 1 if row.scans == few else bounds.growth
+            judged.append((row, f"{limit:g} ms", max(row.median, row.p95) <= limit))
     return judged
 
 

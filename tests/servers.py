@@ -70,9 +70,13 @@ class Backend:
 
 
 class Postgres:
-    """A PostgreSQL server on a socket in a new folder; `stop` removes both."""
+    """A PostgreSQL server on a socket in a new folder; `stop` removes both.
 
-    def __init__(self) -> None:
+    One that is `durable` waits for the disk, as a server that keeps data does.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
         self._bin = _postgres_bin()
         self._folder = Path(tempfile.mkdtemp(prefix="quietzone-postgres-"))
         # initdb refuses to run as root, and so does the server.
@@ -99,11 +103,10 @@ class Postgres:
             "unix_socket_directories": str(self._folder),
             "max_connections": "100",
             "shared_buffers": "32MB",
-            # Nothing here has to outlive the machine.
-            "fsync": "off",
-            "full_page_writes": "off",
-            "synchronous_commit": "off",
         }
+        if not self._durable:
+            # Nothing here has to outlive the machine.
+            options |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
         arguments = [f"-c{name}={value}" for name, value in options.items()]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
