@@ -27,6 +27,12 @@ MAX_ELEMENTS = 2000
 MAX_TEXT = 300_000
 """How many characters their attributes may have, counted in the same way."""
 
+MAX_POINTS = 5000
+"""How many points their paths, polygons and lines may have, in the same way.
+
+Where lines cross each other often, a point takes some 0.15 ms to draw, at each drawing.
+"""
+
 MAX_LAYERS = 100
 """How many of them may be translucent or clipped as a whole: each is a picture of its own."""
 
@@ -116,6 +122,7 @@ _REFUSED: Mapping[str, str] = {
 _NUMBER = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
 _LENGTH = re.compile(rf"({_NUMBER.pattern})(px|pt|pc|mm|cm|in|Q|%)?")
 _KEYWORD = re.compile(r"[A-Za-z-]{1,40}")
+_COMMAND = re.compile(r"[A-Za-df-z]")
 _NUMBERS = re.compile(r"[0-9eE+\-.,\s]*")
 _PATH = re.compile(r"[MmZzLlHhVvCcSsQqTtAa0-9eE+\-.,\s]*")
 _TRANSFORM = re.compile(
@@ -457,9 +464,9 @@ def _targets(tag: str, name: str) -> frozenset[str]:
 
 def _weigh(picture: _Element, named: Mapping[str, _Element]) -> None:
     """Refuse what would be too much work if every reference were written out."""
-    known: dict[int, tuple[int, int, int]] = {}
+    known: dict[int, tuple[int, int, int, int]] = {}
 
-    def weight(element: _Element, chain: tuple[int, ...]) -> tuple[int, int, int]:
+    def weight(element: _Element, chain: tuple[int, ...]) -> tuple[int, int, int, int]:
         if id(element) in chain:
             raise ValueError(f"<{element.tag}> refers to itself")
         if len(chain) > 2 * MAX_DEPTH:
@@ -467,20 +474,32 @@ def _weigh(picture: _Element, named: Mapping[str, _Element]) -> None:
         if id(element) not in known:
             inner = (*chain, id(element))
             parts = [*element.children, *(named[name] for name in element.references.values())]
-            own = (1, sum(map(len, element.attributes.values())), int(_is_layer(element)))
+            text = sum(map(len, element.attributes.values()))
+            own = (1, text, int(_is_layer(element)), _points(element))
             weights = [own, *(weight(part, inner) for part in parts)]
-            count, text, layers = map(sum, zip(*weights, strict=True))
-            known[id(element)] = count, text, layers
+            count, text, layers, points = map(sum, zip(*weights, strict=True))
+            known[id(element)] = count, text, layers, points
         return known[id(element)]
 
-    count, text, layers = weight(picture, ())
+    count, text, layers, points = weight(picture, ())
     if count > MAX_ELEMENTS or text > MAX_TEXT:
         raise ValueError(_too_many())
+    if points > MAX_POINTS:
+        raise ValueError(
+            f"its paths have about {points} points, which take too long to draw; at most "
+            f"{MAX_POINTS}, each counted as often as it is used; simplify the paths"
+        )
     if layers > MAX_LAYERS:
         raise ValueError(
             f"{layers} elements with an opacity or a clip path are too many; at most {MAX_LAYERS}, "
             "each counted as often as it is used; use fill-opacity, or other colours"
         )
+
+
+def _points(element: _Element) -> int:
+    """About how many points the element's lines have: two numbers each, or a command."""
+    text = element.attributes.get("d", "") + element.attributes.get("points", "")
+    return max(len(_NUMBER.findall(text)) // 2, len(_COMMAND.findall(text)))
 
 
 def _is_layer(element: _Element) -> bool:

@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from core.domain.logos import LogoType
 from core.services.logos import sanitize
-from core.services.svg import MAX_DEPTH, MAX_ELEMENTS, MAX_LAYERS, MAX_USES
+from core.services.svg import MAX_DEPTH, MAX_ELEMENTS, MAX_LAYERS, MAX_POINTS, MAX_USES
 
 PIXELS = 1_000_000
 NS = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -146,6 +146,11 @@ HOSTILE = {
         "clipped itself",
     ),
     "elements": (svg(BOX * (MAX_ELEMENTS + 1)), "too complex"),
+    "points": (svg(f'<path d="M0 0{"L9 9" * MAX_POINTS}"/>'), "simplify the paths"),
+    "used points": (
+        svg(f'<path id="a" d="M0 0{"h1v1" * (MAX_POINTS // 4)}"/>' + '<use href="#a"/>' * 2),
+        "simplify the paths",
+    ),
     "layers": (svg(f'<g opacity=".5">{BOX}</g>' * (MAX_LAYERS + 1)), "fill-opacity"),
     "used layers": (
         svg(f'<g id="a">{11 * CLEAR}</g>' + '<use href="#a"/>' * 10),
