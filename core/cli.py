@@ -81,8 +81,8 @@ def serve() -> None:
     with _open(create_app()) as services:
         try:
             _refuse_pending(services)
-            # The drainer would find out only once the service runs.
-            services.enrichment.open()
+            # Once the service runs, one that cannot be opened is passed over.
+            services.enrichment.check()
         except StorageUnavailable as error:
             # A database that is away now may be back in a moment; gunicorn does not wait for it.
             click.echo(f"Warning: {error}", err=True)
