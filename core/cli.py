@@ -317,7 +317,10 @@ def scans_drain(follow: int | None) -> None:
         with services.drainer.elected() as elected:
             if not elected:
                 raise QuietzoneError("the service is running, and drains its journal by itself")
-            click.echo(f"drained: {services.drainer.drain()}")
+            try:
+                click.echo(f"drained: {services.drainer.drain()}")
+            finally:
+                services.drainer.tell()
 
 
 @scans.command("rebuild")

@@ -24,11 +24,13 @@ from core.errors import ConfigurationError, StorageUnavailable
 from core.services.enrichment import Enrichment
 from core.services.journal import drainer as drainer_module
 from core.services.journal import folder as folder_module
+from core.services.journal import supervisor as supervisor_module
 from core.services.journal.drainer import Drainer, status
 from core.services.journal.folder import SUFFIX, File
 from core.services.journal.records import HEADER, Arrival, frame
+from core.services.journal.supervisor import Supervisor
 from core.services.journal.writer import Journal
-from core.settings import ScansSettings
+from core.settings import ScansSettings, parse
 from tests.contract.test_scan_stores import add_code, add_organization
 from tests.servers import Backend
 
@@ -498,3 +500,22 @@ def test_the_status_tells_what_is_behind(node: Node, monkeypatch: pytest.MonkeyP
     assert found.backlog == path.stat().st_size - len(HEADER)
     assert found.oldest_at == NOW + timedelta(microseconds=1)
     journal.close()
+
+
+def test_a_supervisor_complains_of_what_lasts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = threading.Semaphore(0)
+
+    def refuse() -> None:
+        tries.release()
+        raise PermissionError(13, "Permission denied")
+
+    supervisor = Supervisor(parse({"service": {"data": str(tmp_path)}}, {}))
+    monkeypatch.setattr(supervisor_module, "_POLL", 0.001)
+    monkeypatch.setattr(supervisor, "_start", refuse)
+    supervisor.open()
+    for _ in range(20):
+        assert tries.acquire(timeout=60)
+    supervisor.close()
+    assert caplog.messages == ["the drainer cannot be started: [Errno 13] Permission denied"]

@@ -161,7 +161,7 @@ class Drainer:
             self.drain(lambda: not stop.is_set() and time.monotonic() < until)
         except StorageUnavailable as unavailable:
             self._fail(str(unavailable))
-        self._tell(at_once=True)
+        self.tell()
 
     def drain(self, going: Callable[[], bool] = lambda: True) -> int:
         """Move everything that the journal files hold now; how many scans that were.
@@ -349,7 +349,7 @@ class Drainer:
         if error != self._error:
             self._error = error
             _log.warning("scans stay in the journal for now: %s", error)
-            self._tell(at_once=True)
+            self.tell()
 
     def _succeed(self) -> None:
         if self._error:
@@ -394,16 +394,24 @@ class Drainer:
         if removed < _TIDY_BATCH:
             self._tidy_at = now + _TIDY_EVERY
 
-    def _tell(self, *, at_once: bool = False) -> None:
+    def tell(self) -> None:
+        """Write down how far it is."""
+        self._write(self._status())
+
+    def _tell(self) -> None:
         """Write down how far it is, unless that was done a moment ago."""
-        now = time.monotonic()
-        if self._told is not None and now - self._told_at < _TELL_AFTER and not at_once:
+        if self._told is None:
+            self.tell()
+            return
+        passed = time.monotonic() - self._told_at
+        if passed < _TELL_AFTER:
             return
         status = self._status()
-        unchanged = self._told is not None and replace(status, at=self._told.at) == self._told
-        if unchanged and now - self._told_at < _TELL_AGAIN and not at_once:
-            return
-        self._told, self._told_at = status, now
+        if passed >= _TELL_AGAIN or replace(status, at=self._told.at) != self._told:
+            self._write(status)
+
+    def _write(self, status: DrainStatus) -> None:
+        self._told, self._told_at = status, time.monotonic()
         with self._complaining("the drainer's status cannot be written"):
             text = msgspec.json.encode(status).ljust(_STATUS_SIZE)
             file = os.open(self._folder / _STATUS, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
