@@ -285,7 +285,7 @@ class Drainer:
                 "%d records of %s say nothing that this version understands; they count as scans "
                 "that were not recorded",
                 unread,
-                source,
+                f"{source}{SUFFIX}",
             )
 
     def _scan(self, visit: Visit) -> Scan:
