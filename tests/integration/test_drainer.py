@@ -338,6 +338,29 @@ def test_a_position_is_forgotten_only_once_the_file_is_durably_gone(
     assert scans.sources("") == []
 
 
+def test_a_removal_that_the_disk_does_not_confirm_keeps_the_position(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    for _ in range(2):
+        journal = node.journal()
+        journal.record(node.visit())
+        journal.close()
+    drainer, turns = node.drainer(), iter([True])
+    with monkeypatch.context() as broken:
+        broken.setattr(drainer_module, "write_out", refuse)
+        drainer.run(threading.Event(), lambda: next(turns, False))
+    found = status(node.folder)
+    assert found is not None
+    assert "Input/output error" in found.error
+    assert len(node.backend.scans.sources("")) > 0
+    drainer.drain()
+    assert node.backend.scans.sources("") == []
+    assert node.counted() == (2, 2)
+
+
 def test_a_folder_that_is_away_for_a_moment_has_nothing_counted_again(node: Node) -> None:
     journal, drainer = node.journal(), node.drainer()
     for _ in range(10):

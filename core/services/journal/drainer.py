@@ -151,16 +151,16 @@ class Drainer:
             pause = self._settings.drain_interval
             try:
                 self.drain(going)
-            except StorageUnavailable as unavailable:
-                self._fail(str(unavailable))
+            except (StorageUnavailable, OSError) as error:
+                self._fail(str(error))
                 pause = max(pause, _RETRY)
             stop.wait(pause)
         # What the process that ends with this one has written last.
         until = time.monotonic() + _LAST_ROUND
         try:
             self.drain(lambda: not stop.is_set() and time.monotonic() < until)
-        except StorageUnavailable as unavailable:
-            self._fail(str(unavailable))
+        except (StorageUnavailable, OSError) as error:
+            self._fail(str(error))
         self.tell()
 
     def drain(self, going: Callable[[], bool] = lambda: True) -> int:
@@ -168,7 +168,7 @@ class Drainer:
 
         A file that cannot be moved is passed over, told, and tried again the next time. `going` is
         asked before each batch whether to go on. Raises StorageUnavailable, and then nothing that
-        was not stored is forgotten.
+        was not stored is forgotten; OSError where the folder cannot be read or written out.
         """
         before = self._drained
         with _without_collection():
