@@ -25,6 +25,7 @@ from gevent.threadpool import ThreadPool  # noqa: E402
 
 from core.app import configure_logging  # noqa: E402
 from core.errors import ConfigurationError  # noqa: E402
+from core.services.offload import Offload  # noqa: E402
 from core.settings import load  # noqa: E402
 
 T = TypeVar("T")
@@ -140,12 +141,24 @@ def on_reload(server: Any) -> None:
         server.log.error("the old settings stay in force: %s", error)
 
 
+def when_ready(server: Any) -> None:
+    """Do what is done once for all workers."""
+    server.app.wsgi().services.begin()
+
+
 def post_worker_init(worker: Any) -> None:
     """Open connections and files in the worker, after the fork."""
-    threads = ThreadPool(settings.service.threads)
+    # NOTE: the disk has threads of its own. Behind drawings that take seconds, scans would not be
+    # written out, and with scans.sync = "always" redirects would wait.
+    worker.wsgi.services.open(offload=_offload(settings.service.threads), disk=_offload(2))
+    worker.wsgi.services.serve()
+
+
+def _offload(size: int) -> Offload:
+    """Runs functions in `size` real threads; the other greenlets go on meanwhile."""
+    threads = ThreadPool(size)
 
     def offload(function: Callable[..., T], *arguments: object) -> T:
-        """Run what needs much CPU in a real thread; the other greenlets go on meanwhile."""
         # NOTE: gevent prints a traceback of whatever its threads raise, and here that is often
         # no more than a size that is too small; so it is carried over and raised in the caller.
         result, error = threads.apply(_outcome, (function, arguments))
@@ -153,8 +166,7 @@ def post_worker_init(worker: Any) -> None:
             raise error
         return cast("T", result)
 
-    worker.wsgi.services.open(offload=offload)
-    worker.wsgi.services.serve()
+    return offload
 
 
 def _outcome(

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -39,7 +39,7 @@ from core.http.resources.base import Access
 from core.http.routes import ROUTES
 from core.services import Services, sample
 from core.services.journal.drainer import status
-from core.settings import dump
+from core.settings import dump, unpack
 
 _GUNICORN_CONFIGS = (
     Path(__file__).resolve().parent.parent / "gunicorn.conf.py",  # In a clone.
@@ -81,8 +81,8 @@ def serve() -> None:
     with _open(create_app()) as services:
         try:
             _refuse_pending(services)
-            # The drainer would find out only once the service runs.
-            services.enrichment.open()
+            # Once the service runs, one that cannot be opened is passed over.
+            services.enrichment.check()
         except StorageUnavailable as error:
             # A database that is away now may be back in a moment; gunicorn does not wait for it.
             click.echo(f"Warning: {error}", err=True)
@@ -307,7 +307,8 @@ def scans() -> None:
 @click.option("--follow", type=int, hidden=True, help="Go on as long as this process lives.")
 def scans_drain(follow: int | None) -> None:
     """Move the scans of this machine's journal into the store; the service does so by itself."""
-    app = create_app()
+    # A worker that starts us sends its own settings: their file may have been edited since.
+    app = create_app(None if follow is None else unpack(sys.stdin.buffer.read()))
     with _open(app) as services:
         if follow is not None:
             # Started by a worker, which has handed its lock on.
@@ -316,7 +317,10 @@ def scans_drain(follow: int | None) -> None:
         with services.drainer.elected() as elected:
             if not elected:
                 raise QuietzoneError("the service is running, and drains its journal by itself")
-            click.echo(f"drained: {services.drainer.drain()}")
+            try:
+                click.echo(f"drained: {services.drainer.drain()}")
+            finally:
+                services.drainer.tell()
 
 
 @scans.command("rebuild")
@@ -346,13 +350,28 @@ def scans_status() -> None:
     if known is None:
         click.echo("Nothing was drained on this machine yet.")
     else:
-        click.echo(f"drainer: {known.error or 'ok'}, last seen {known.at:%Y-%m-%d %H:%M:%S} UTC")
-        oldest = "" if known.oldest_at is None else f", the oldest from {known.oldest_at}"
+        click.echo(f"drainer: {known.error or 'ok'}, last seen {_time(known.at)}")
+        oldest = (
+            "" if known.oldest_at is None else f", the oldest scan from {_time(known.oldest_at)}"
+        )
         click.echo(f"backlog: {known.backlog} bytes{oldest}")
+        if known.stuck:
+            click.echo(f"files: {known.stuck}")
+    losses = app.services.journal.losses
+    last = "" if losses.last_at is None else f", the last time at {_time(losses.last_at)}"
+    click.echo(
+        f"since {_time(losses.since)}: {losses.dropped} not recorded, "
+        f"{losses.unsynced} times not confirmed by the disk{last}"
+    )
+    # Told first, because the store may be away.
     with _open(app) as services:
         first = (services.clock() - timedelta(days=6)).date()
         for day, (misses, dropped) in services.scan_store.tallies(first).items():
             click.echo(f"{day}: {misses} of unknown slugs, {dropped} not recorded")
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _drain_until_the_end_of(parent: int, app: Application) -> None:

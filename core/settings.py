@@ -258,6 +258,20 @@ def parse(tree: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def pack(settings: Settings) -> bytes:
+    """The settings as `unpack` takes them, secrets in clear: for a pipe to our own process."""
+    return msgspec.json.encode(settings, enc_hook=Secret.reveal)
+
+
+def unpack(packed: bytes) -> Settings:
+    """What was packed; raises ConfigurationError where it is cut off."""
+    try:
+        tree = msgspec.json.decode(packed)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"the settings came incomplete: {error}") from error
+    return parse(tree, {})
+
+
 def dump(section: Struct) -> dict[str, Any]:
     """A section as plain values for people to read, secrets hidden."""
     plain: dict[str, Any] = msgspec.to_builtins(

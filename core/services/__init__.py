@@ -105,20 +105,24 @@ class Services:
         )
         self.statistics = Statistics(self.scan_store, components.periods, settings.scans, clock)
         self.exports = Exports(self.scan_store)
-        self.supervisor = Supervisor(settings.journal)
+        self.supervisor = Supervisor(settings)
         self._opened: list[Storage | ScanStore | Cache] = []
 
-    def open(self, offload: Offload = call_inline) -> None:
+    def begin(self) -> None:
+        """Do what is done once for all processes, before the first of them opens its services."""
+        self.journal.begin()
+
+    def open(self, offload: Offload = call_inline, disk: Offload = call_inline) -> None:
         """Open everything, in this process; what was opened is closed again where a part fails.
 
-        `offload` runs what needs tens of milliseconds of CPU.
+        `offload` runs what needs tens of milliseconds of CPU, and `disk` what waits for the disk.
         """
         self.passwords.open(offload)
         self.images.open(offload)
         self.sheets.open(offload)
         self.logos.open(offload)
         self.signatures.open()
-        self.journal.open(offload)
+        self.journal.open(disk)
         self.exports.open(offload)
         try:
             for part in (self.storage, self.scan_store, self.cache):

@@ -21,8 +21,8 @@ _SILENCE = 60.0
 class Enrichment:
     """Fills the traits of scans: first what needs no plugin, then one enricher after the other.
 
-    An enricher that fails costs what it would have added, never the scan. `clock` counts seconds
-    and never goes back.
+    An enricher that fails, or cannot be opened, costs what it would have added, never the scan.
+    `clock` counts seconds and never goes back.
     """
 
     def __init__(
@@ -30,36 +30,54 @@ class Enrichment:
         enrichers: Mapping[str, ScanEnricher],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._enrichers = tuple(enrichers.items())
+        self._enrichers = dict(enrichers)
         self._clock = clock
-        self._opened: list[ScanEnricher] = []
+        self._opened: dict[str, ScanEnricher] = {}
         self._silent_until: dict[str, float] = {}
+        self._closed_until: dict[str, float] = {}
+        self._reasons: dict[str, str] = {}
+
+    def check(self) -> None:
+        """Open every enricher and close it again; raises what the first of them raises."""
+        for enricher in self._enrichers.values():
+            enricher.open()
+            enricher.close()
 
     def open(self) -> None:
-        """Open every enricher, once; those that were opened are closed again where one fails.
+        """Open every enricher that is not open; one that cannot be is passed over for a minute.
 
         Only the process that drains needs them: they may take much memory.
         """
-        if self._opened:
+        if len(self._opened) == len(self._enrichers):
             return
-        try:
-            for _, enricher in self._enrichers:
+        now = self._clock()
+        for name, enricher in self._enrichers.items():
+            if name in self._opened or now < self._closed_until.get(name, now):
+                continue
+            try:
                 enricher.open()
-                self._opened.append(enricher)
-        except BaseException:
-            self.close()
-            raise
+            except Exception as error:  # noqa: BLE001
+                self._closed_until[name] = now + _SILENCE
+                self._pass_over(name, f"{type(error).__name__}: {error}")
+            else:
+                self._opened[name] = enricher
+                self._closed_until.pop(name, None)
+                if self._reasons.pop(name, None):
+                    _logger.warning("the scan enricher %r is open now", name)
 
     def close(self) -> None:
         """Close every enricher that was opened, in reverse order; may be called again."""
         while self._opened:
-            self._opened.pop().close()
+            _, enricher = self._opened.popitem()
+            enricher.close()
 
     def traits(self, visit: Visit) -> Traits:
         """What is known of the scan; raises nothing, whatever the visitor or an enricher does."""
         bot = visit.prefetch or not visit.user_agent.strip()
         traits = _told(bot, visit.country, visit.language, visit.referrer)
-        for name, enricher in self._enrichers:
+        for name, enricher in self._enrichers.items():
+            if name in self._closed_until:
+                continue
             try:
                 enriched = enricher.enrich(visit, traits)
                 if not isinstance(enriched, Traits):
@@ -69,6 +87,16 @@ class Enrichment:
             else:
                 traits = enriched
         return traits
+
+    def _pass_over(self, name: str, reason: str) -> None:
+        if self._reasons.get(name) != reason:
+            self._reasons[name] = reason
+            _logger.error(
+                "the scan enricher %r cannot be opened, and scans are stored without it; it is "
+                "tried again every minute: %s",
+                name,
+                reason,
+            )
 
     def _complain(self, name: str, error: Exception) -> None:
         now = self._clock()

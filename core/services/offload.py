@@ -1,4 +1,4 @@
-"""Where work goes that would hold other requests up: tens of milliseconds of CPU at a time."""
+"""Where work goes that would hold other requests up: CPU, or a wait for the disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Offload(Protocol):
-    """Runs a function that needs tens of milliseconds of CPU where it holds nobody up."""
+    """Runs a function that takes tens of milliseconds where it holds nobody up."""
 
     def __call__(self, function: Callable[..., T], *args: object) -> T:
         """The function's result."""

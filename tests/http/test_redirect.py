@@ -12,7 +12,7 @@ import pytest
 from core.app import Application, create_app
 from core.errors import StorageUnavailable
 from core.http.client import client_address, networks
-from core.services.journal.writer import SUFFIX
+from core.services.journal.folder import SUFFIX
 from tests.http.conftest import Api, Clock, Seed, Tenant, settings_in
 
 PHONE = (
@@ -401,20 +401,37 @@ def test_readiness_tells_what_happens_to_scans_and_stays_ready(
         assert answer.status_code == 200
         return answer.json["checks"]["scans"]
 
+    def run_once() -> None:
+        turns = iter([True])
+        app.services.drainer.run(threading.Event(), lambda: next(turns, False))
+
     assert scans() == "ok"
-    turns = iter([True, False])
-    app.services.drainer.run(threading.Event(), lambda: next(turns))
+    run_once()
     assert scans() == "ok"
     clock.forward(minutes=1)
     assert scans() == "the drainer was last seen at 2026-05-06 12:00:00 UTC"
     monkeypatch.setattr(app.services.scan_store, "append", _away)
     anonymous.get("/r/acme-menu", headers=BROWSER)
-    turns = iter([True, False])
-    app.services.drainer.run(threading.Event(), lambda: next(turns))
+    run_once()
     assert "bytes wait in the journal: The database is away." in scans()
+    monkeypatch.undo()
+    app.services.drainer.drain()
+    (app.settings.journal / f"strange{SUFFIX}").mkdir()
+    run_once()
+    assert scans() == (
+        "of the files of the journal 1 cannot be stored, such as strange.scans: Is a directory"
+    )
+    (app.settings.journal / f"strange{SUFFIX}").rmdir()
+    run_once()
+    assert scans() == "ok"
+    app.services.begin()
     monkeypatch.setattr(app.services.journal, "_append", lambda *_, **__: False)
+    clock.forward(seconds=5)
     anonymous.get("/r/acme-menu", headers=BROWSER)
-    assert scans() == "1 not recorded: the journal or its disk is full"
+    assert scans() == (
+        "1 not recorded since 2026-05-06 12:01:00 UTC, the last one at 2026-05-06 12:01:05 UTC: "
+        "the journal or its disk was full"
+    )
 
 
 def _away(*_: object) -> None:

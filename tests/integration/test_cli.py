@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,12 @@ from PIL import Image
 
 from core.app import create_app
 from core.domain.accounts import Credentials
+from core.domain.codes import CodeDraft
+from core.domain.scans import Visit
 from core.domain.validation import Secret
 from core.http.routes import ROUTES
+from core.services.journal.folder import LOCK, SUFFIX
+from core.services.journal.losses import LossCounter
 from core.settings import load
 from tests.contract.reading import read
 from tests.integration.service import QUIETZONE, ROOT
@@ -306,3 +312,69 @@ def test_render_refuses_what_cannot_be_scanned(quietzone: Shell, tmp_path: Path)
     assert done.returncode == 1
     assert "color: the contrast of #ffee00" in done.stderr
     assert not file.exists()
+
+
+def leave_scans(quietzone: Shell, count: int) -> Path:
+    """Scans in the journal that nobody has drained; its folder."""
+    app = create_app(load(None, quietzone.environ))
+    services = app.services
+    services.open()
+    try:
+        (organization,) = services.storage.organizations.all()
+        draft = CodeDraft(destination="https://example.com")
+        code = services.codes.create(organization.id, draft)
+        for n in range(count):
+            visit = Visit(code.id, organization.id, services.clock(), f"192.0.2.{n}", "Phone/1.0")
+            services.journal.record(visit)
+        services.journal.miss()
+    finally:
+        services.close()
+    return app.settings.journal
+
+
+def test_scans_are_drained_by_hand_while_no_service_does(quietzone: Shell) -> None:
+    quietzone("init")
+    folder = leave_scans(quietzone, 3)
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        refused = quietzone("scans", "drain")
+    assert refused.returncode == 1
+    assert refused.stderr == ("Error: the service is running, and drains its journal by itself\n")
+    done = quietzone("scans", "drain")
+    assert (done.stdout, done.stderr) == ("drained: 3\n", "")
+    assert not list(folder.glob(f"*{SUFFIX}"))
+    assert quietzone("scans", "drain").stdout == "drained: 0\n"
+
+
+def test_scans_status_tells_all_that_is_known(quietzone: Shell) -> None:
+    quietzone("init")
+    before = quietzone("scans", "status").stdout.splitlines()
+    assert before[0] == "Nothing was drained on this machine yet."
+    folder = leave_scans(quietzone, 3)
+    LossCounter(folder, lambda: datetime(2026, 5, 6, 12, tzinfo=UTC)).add(dropped=7, unsynced=2)
+    (folder / f"strange{SUFFIX}").mkdir()
+    quietzone("scans", "drain")
+    drainer, backlog, stuck, losses, today = quietzone("scans", "status").stdout.splitlines()
+    assert drainer.startswith("drainer: ok, last seen 20")
+    assert backlog == "backlog: 0 bytes"
+    assert stuck == "files: 1 cannot be stored, such as strange.scans: Is a directory"
+    assert losses == (
+        "since 2026-05-06 12:00:00 UTC: 7 not recorded, 2 times not confirmed by the disk, "
+        "the last time at 2026-05-06 12:00:00 UTC"
+    )
+    assert today.endswith(": 1 of unknown slugs, 0 not recorded")
+
+
+def test_scans_status_tells_what_this_machine_knows_while_the_store_is_away(
+    quietzone: Shell,
+) -> None:
+    quietzone("init")
+    folder = leave_scans(quietzone, 3)
+    LossCounter(folder, lambda: datetime(2026, 5, 6, 12, tzinfo=UTC)).add(dropped=7)
+    database = quietzone.folder / "data" / "quietzone.db"
+    database.rename(database.with_name("elsewhere"))
+    database.mkdir()
+    done = quietzone("scans", "status")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "7 not recorded" in done.stdout

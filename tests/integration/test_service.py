@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import threading
@@ -267,3 +268,63 @@ def test_on_defaults_all_that_is_kept_lies_in_the_data_folder(tmp_path: Path) ->
         names = {path.name.partition(".db")[0] for path in service.data.iterdir()}
     assert names == {"quietzone", "image-signing.key", "journal"}
     assert set(ROOT.iterdir()) == before
+
+
+@pytest.mark.parametrize("edited", ["this is [ no TOML", '[scans]\njournal = "{elsewhere}"\n'])
+def test_a_settings_file_that_was_edited_changes_nothing_for_the_next_drainer(
+    tmp_path: Path, edited: str
+) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text("")
+    with Service(tmp_path, QUIETZONE_CONFIG=str(config)) as service:
+        me = service.sign_in()
+        org = me("GET", "/api/session").json()["organizations"][0]["id"]
+        codes = f"/api/organizations/{org}/qr-codes"
+        body = {"destination": "https://example.com", "slug": "edited"}
+        code = me("POST", codes, body).json()["id"]
+        config.write_text(edited.replace("{elsewhere}", str(tmp_path / "elsewhere")))
+        service.wait_until(lambda: bool(service.drainers()))
+        killed = service.drainers()
+        for drainer in killed:
+            os.kill(drainer, signal.SIGKILL)
+        service.wait_until(lambda: bool(set(service.drainers()) - set(killed)))
+        assert service.request("GET", "/r/edited", headers={"User-Agent": PHONE}).status == 302
+        service.wait_until(lambda: me("GET", f"{codes}/{code}/stats").json()["scans"] == 1)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_scans_that_wait_for_the_disk_do_not_wait_for_other_work(tmp_path: Path) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text(
+        """
+[service]
+workers = 1
+threads = 1
+[scans]
+sync = "always"
+[accounts]
+argon2_memory_kib = 16384
+argon2_time_cost = 100
+"""
+    )
+    with Service(tmp_path, QUIETZONE_CONFIG=str(config)) as service, ThreadPoolExecutor() as pool:
+        me = service.sign_in()
+        org = me("GET", "/api/session").json()["organizations"][0]["id"]
+        body = {"destination": "https://example.com", "slug": "safe"}
+        me("POST", f"/api/organizations/{org}/qr-codes", body)
+        # A password that takes seconds to hash has the one thread for work all to itself.
+        signed_in = pool.submit(service.sign_in)
+        answered = 0
+        while not signed_in.done():
+            assert service.request("GET", "/r/safe").status == 302
+            answered += not signed_in.done()
+        assert answered > 5
+
+
+def test_a_drainer_that_is_told_to_end_does_so_and_is_replaced(service: Service) -> None:
+    service.wait_until(lambda: bool(service.drainers()))
+    (drainer,) = service.drainers()
+    os.kill(drainer, signal.SIGTERM)
+    service.wait_until(lambda: drainer not in service.drainers())
+    service.wait_until(lambda: bool(service.drainers()))
+    assert "Traceback" not in service.log

@@ -121,11 +121,50 @@ def test_enrichers_are_opened_in_order_and_closed_in_reverse():
     assert log == ["open a", "open b", "close b", "close a"]
 
 
-def test_where_one_cannot_be_opened_those_before_it_are_closed():
+class Closed(Enricher):
+    """Cannot be opened as long as there is a `reason`."""
+
+    reason = "its file is gone"
+
+    def open(self) -> None:
+        if self.reason:
+            raise ConfigurationError(self.reason)
+        super().open()
+
+
+def test_one_that_cannot_be_opened_is_passed_over_and_tried_again_every_minute(caplog):
+    now = 1000.0
+    log: list[str] = []
+    closed = Closed(log, "closed", country="AT")
+    enrichment = Enrichment(
+        {"closed": closed, "open": Enricher(log, "open", os="iOS")}, lambda: now
+    )
+    for _ in range(3):
+        enrichment.open()
+        assert enrichment.traits(VISIT) == Traits(os="iOS")
+        now += 60
+    assert log == ["open open"]
+    (message,) = caplog.messages
+    assert "'closed' cannot be opened" in message
+    assert "its file is gone" in message
+    closed.reason = ""
+    now -= 1
+    enrichment.open()
+    assert log == ["open open"]
+    now += 1
+    enrichment.open()
+    enrichment.open()
+    assert enrichment.traits(VISIT) == Traits(os="iOS", country="AT")
+    assert caplog.messages[1:] == ["the scan enricher 'closed' is open now"]
+    enrichment.close()
+    assert log == ["open open", "open closed", "close closed", "close open"]
+
+
+def test_before_the_start_one_that_cannot_be_opened_is_refused():
     log: list[str] = []
     enrichment = Enrichment({"a": Enricher(log, "a"), "broken": Broken(log)})
     with pytest.raises(ConfigurationError, match="cannot be opened"):
-        enrichment.open()
+        enrichment.check()
     assert log == ["open a", "close a"]
 
 

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
+from zlib import crc32
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from core.domain.scans import Visit
 from core.services.journal import writer
+from core.services.journal.folder import LOCK, SUFFIX, File
+from core.services.journal.losses import LossCounter, Losses
 from core.services.journal.records import (
     HEADER,
     MAX_BODY,
@@ -26,7 +34,7 @@ from core.services.journal.records import (
     read,
     version_of,
 )
-from core.services.journal.writer import SUFFIX, Journal
+from core.services.journal.writer import Journal
 from core.settings import ScansSettings, Sync
 
 NOW = datetime(2026, 5, 6, 12, tzinfo=UTC)
@@ -56,7 +64,7 @@ def visit(n: int = 0) -> Visit:
 
 
 def whole(data: bytes, *, finished: bool) -> list[Record]:
-    return [record for record, _ in read(data, 1, finished=finished)]
+    return [record for record, _ in read(data, 1, finished=finished) if record is not None]
 
 
 def files(folder: Path) -> list[Path]:
@@ -70,6 +78,28 @@ def recorded(folder: Path) -> list[Record]:
         assert version_of(data[: len(HEADER)]) == 1
         found += whole(data[len(HEADER) :], finished=True)
     return found
+
+
+def recorded_by_us(folder: Path) -> list[Record]:
+    """What is in the files that begin as ours do."""
+    found: list[Record] = []
+    for path in files(folder):
+        data = path.read_bytes()
+        if data.startswith(HEADER):
+            found += whole(data[len(HEADER) :], finished=True)
+    return found
+
+
+def full(*_: object) -> int:
+    """What a full disk says to whoever writes."""
+    raise OSError(28, "No space left on device")
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def is_locked(path: Path) -> bool:
@@ -124,6 +154,30 @@ def test_damage_in_a_finished_file_costs_nothing_that_follows_it(
 def test_zeros_that_a_crash_leaves_are_no_records() -> None:
     text = frame(Arrival(visit(1))) + bytes(4096) + frame(Arrival(visit(2)))
     assert whole(text, finished=True) == [Arrival(visit(1)), Arrival(visit(2))]
+
+
+@pytest.mark.parametrize("zeros", [7, 8, 9, 4096, 8 * 1024 * 1024])
+@pytest.mark.parametrize("length", [1, 256, MAX_BODY])
+def test_zeros_hide_no_record_behind_them_whatever_its_length_begins_with(
+    zeros: int, length: int
+) -> None:
+    body = msgspec.msgpack.encode("x" * length)[:length]
+    record = len(body).to_bytes(4, "little") + crc32(body).to_bytes(4, "little") + body
+    ends = [end for _, end in read(bytes(zeros) + record, 1, finished=True)]
+    assert ends == [zeros + len(record)]
+
+
+@pytest.mark.parametrize("body", [b"\x93\xa1q\x01\x02", b"\x92\xa1t\xa2\xff\xff", b"\x01"])
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_whole_record_that_nobody_understands_is_told_and_passed_over(
+    body: bytes, finished: bool
+) -> None:
+    strange = len(body).to_bytes(4, "little") + crc32(body).to_bytes(4, "little") + body
+    text = strange + frame(Arrival(visit()))
+    assert list(read(text, 1, finished=finished)) == [
+        (None, len(strange)),
+        (Arrival(visit()), len(text)),
+    ]
 
 
 def test_what_is_being_written_is_waited_for() -> None:
@@ -214,22 +268,113 @@ def test_the_background_syncs_and_finishes_files(tmp_path: Path) -> None:
     journal.keep()
     journal.record(visit())
     (path,) = files(tmp_path)
-    finished = threading.Event()
-    while is_locked(path):
-        assert not finished.wait(0.005)
+    # The drainer has been there.
+    (tmp_path / LOCK).touch()
+    wait_until(lambda: not is_locked(path))
     journal.record(visit(1))
     assert len(files(tmp_path)) == 2
     journal.close()
 
 
+def test_a_file_is_not_finished_for_its_age_while_nothing_is_drained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(writer.time, "monotonic", lambda: now)
+    (tmp_path / LOCK).touch()
+    journal = make(tmp_path, rotate_after=10)
+    journal.record(visit())
+    journal.flush()
+    now += 3600
+    assert not journal._is_ripe()
+    os.utime(tmp_path / LOCK, ns=(1, 1))
+    assert journal._is_ripe()
+    journal.close()
+
+
+def test_a_file_that_vanishes_while_it_is_measured_costs_no_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / f"{uuid4().hex}{SUFFIX}"
+    gone.touch()
+    scandir = os.scandir
+
+    class Listed:
+        """A listing whose first file is removed before anybody looks at it."""
+
+        def __init__(self, path: Path) -> None:
+            self._entries = scandir(path)
+
+        def __enter__(self) -> list[os.DirEntry[str]]:
+            entries = list(self._entries)
+            gone.unlink(missing_ok=True)
+            return entries
+
+        def __exit__(self, *_: object) -> None:
+            self._entries.close()
+
+    monkeypatch.setattr(os, "scandir", Listed)
+    journal = make(tmp_path)
+    journal.record(visit())
+    assert not gone.exists()
+    assert journal.losses.dropped == 0
+    assert recorded(tmp_path) == [Arrival(visit())]
+
+
+def test_the_room_is_measured_once_a_second_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = 0
+    measure = writer.files
+
+    def files_of(folder: Path, suffix: str) -> list[File]:
+        nonlocal measured
+        measured += 1
+        return measure(folder, suffix)
+
+    now = 1000.0
+    monkeypatch.setattr(writer.time, "monotonic", lambda: now)
+    monkeypatch.setattr(writer, "files", files_of)
+    journal = make(tmp_path)
+    for n in range(50):
+        journal.record(visit(n))
+        journal.close()
+    assert measured == 1
+    assert len(files(tmp_path)) == 50
+    now += 2
+    journal.record(visit())
+    assert measured == 2
+    journal.close()
+
+
+def test_the_name_of_a_file_is_written_out_once_with_its_first_scans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+    monkeypatch.setattr(writer, "write_out", written.append)
+    journal = make(tmp_path, sync=Sync.ALWAYS)
+    for n in range(3):
+        journal.record(visit(n))
+    assert written == [tmp_path]
+    journal.close()
+    journal.record(visit())
+    assert written == [tmp_path, tmp_path]
+    journal.close()
+
+
+def fill(folder: Path, *, but: int) -> None:
+    """A file of somebody else that leaves room for so many scans in a journal of 1 MiB."""
+    (folder / f"{uuid4().hex}{SUFFIX}").write_bytes(
+        bytes(1_048_576 - but * len(frame(Arrival(visit()))))
+    )
+
+
 def test_a_full_journal_drops_scans_and_counts_them(tmp_path: Path) -> None:
     journal = make(tmp_path, max_journal_bytes=1_048_576)
-    (tmp_path / f"{uuid4().hex}{SUFFIX}").write_bytes(
-        bytes(1_048_576 - 2 * len(frame(Arrival(visit()))))
-    )
+    fill(tmp_path, but=2)
     for n in range(5):
         journal.record(visit(n))
-    assert journal.dropped == 3
+    assert journal.losses == Losses(NOW, 3, 0, NOW)
     journal.close()
     (path,) = (path for path in files(tmp_path) if path.read_bytes()[:6] == HEADER[:6])
     assert whole(path.read_bytes()[len(HEADER) :], finished=True) == [
@@ -237,6 +382,104 @@ def test_a_full_journal_drops_scans_and_counts_them(tmp_path: Path) -> None:
         Arrival(visit(1)),
         Tally(NOW.date(), 0, 3),
     ]
+
+
+def test_a_full_journal_does_not_grow_by_the_counts_of_what_it_drops(tmp_path: Path) -> None:
+    journal = make(tmp_path, max_journal_bytes=1_048_576)
+    fill(tmp_path, but=0)
+    journal.record(visit())
+    journal.flush()
+    size = sum(path.stat().st_size for path in files(tmp_path))
+    for n in range(20):
+        journal.record(visit(n))
+        journal.flush()
+    assert sum(path.stat().st_size for path in files(tmp_path)) == size
+    journal.close()
+    assert sum(r.dropped for r in recorded_by_us(tmp_path) if isinstance(r, Tally)) == 21
+
+
+def test_what_is_dropped_is_logged_with_its_number_once_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(writer.time, "monotonic", lambda: now)
+    monkeypatch.setattr(writer.os, "write", full)
+    journal = make(tmp_path)
+    numbers = []
+    for count in (1, 30, 7):
+        caplog.clear()
+        for n in range(count):
+            journal.record(visit(n))
+        numbers += [re.search(r"recorded: (\d+) since", text)[1] for text in caplog.messages]  # type: ignore[index]
+        now += 1.5
+    caplog.clear()
+    journal.close()
+    numbers += [re.search(r"recorded: (\d+) since", text)[1] for text in caplog.messages]  # type: ignore[index]
+    # The first at once, and what came after a report is told with the next one.
+    assert [int(number) for number in numbers] == [1, 1, 30, 6]
+    assert "No space left on device" in caplog.text
+
+
+def test_every_process_sees_what_all_of_them_have_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journals = [make(tmp_path) for _ in range(3)]
+    journals[0].begin()
+    monkeypatch.setattr(writer.os, "write", full)
+    for n, journal in enumerate(journals):
+        for _ in range(n + 1):
+            journal.record(visit())
+    # A process that is killed takes nothing of it along.
+    assert [journal.losses.dropped for journal in (*journals, make(tmp_path))] == [6] * 4
+    journals[0].begin()
+    assert make(tmp_path).losses.dropped == 0
+
+
+def test_what_cannot_be_counted_in_the_file_now_is_added_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = LossCounter(tmp_path, lambda: NOW)
+    counter.begin()
+    holder = os.open(tmp_path / "losses", os.O_RDWR)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    counter.add(dropped=2)
+    assert counter.read().dropped == 2
+    assert LossCounter(tmp_path, lambda: NOW).read().dropped == 0
+    os.close(holder)
+    counter.write()
+    counter.write()
+    assert LossCounter(tmp_path, lambda: NOW).read() == Losses(NOW, 2, 0, NOW)
+
+
+@pytest.mark.parametrize("fails", ["dup", "fdatasync"])
+def test_a_disk_that_does_not_confirm_stops_nobody_and_is_told(
+    tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: int) -> int:
+        raise OSError(5, "Input/output error")
+
+    journal = make(tmp_path, sync=Sync.ALWAYS)
+    journal.record(visit(0))
+    with monkeypatch.context() as broken:
+        broken.setattr(writer.os, fails, refuse)
+        for n in range(3):
+            journal.record(visit(n + 1))
+    assert (journal.losses.dropped, journal.losses.unsynced) == (0, 3)
+    assert len(caplog.messages) == 1
+    assert "not safe on its disk" in caplog.text
+    journal.close()
+    assert recorded(tmp_path) == [Arrival(visit(n)) for n in range(4)]
+
+
+def test_whatever_goes_wrong_with_a_scan_is_no_matter_of_the_visitor(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = make(tmp_path)
+    # No codec has this character.
+    journal.record(replace(visit(), user_agent="\ud800"))
+    assert journal.losses.dropped == 1
+    assert "UnicodeEncodeError" in caplog.text
+    journal.close()
 
 
 def test_half_a_record_on_a_full_disk_is_taken_back(
@@ -249,22 +492,19 @@ def test_half_a_record_on_a_full_disk_is_taken_back(
     journal.record(visit(1))
     monkeypatch.setattr(writer.os, "write", write)
     journal.record(visit(2))
-    assert journal.dropped == 1
+    assert journal.losses.dropped == 1
     assert recorded(tmp_path) == [Arrival(visit(0)), Arrival(visit(2))]
 
 
 def test_a_disk_that_takes_nothing_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(*_: object) -> int:
-        raise OSError(28, "No space left on device")
-
     write = os.write
-    monkeypatch.setattr(writer.os, "write", refuse)
+    monkeypatch.setattr(writer.os, "write", full)
     journal = make(tmp_path)
     for n in range(20):
         journal.record(visit(n))
-    assert journal.dropped == 20
+    assert journal.losses.dropped == 20
     assert "No space left" in caplog.text
     assert len(caplog.records) < 5
     monkeypatch.setattr(writer.os, "write", write)

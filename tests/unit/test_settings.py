@@ -9,7 +9,7 @@ import pytest
 from core.domain.validation import Secret
 from core.errors import ConfigurationError
 from core.extension.hookspecs import PluginSettings
-from core.settings import Settings, dump, load, parse
+from core.settings import Settings, dump, load, pack, parse, unpack
 
 
 class Options(PluginSettings, frozen=True, kw_only=True):
@@ -235,3 +235,17 @@ def test_a_dump_of_a_section_is_plain_and_whole() -> None:
     shown = dump(section)
     assert list(shown) == [field.name for field in msgspec.structs.fields(type(section))]
     assert msgspec.convert(shown, type(section)) == section
+
+
+def test_settings_that_were_packed_for_a_child_process_are_the_same() -> None:
+    tree = {
+        "service": {"data": "/srv/data", "base_url": "https://qr.example.com"},
+        "images": {"signing_keys": ["x" * 32]},
+        "scans": {"sync": "always", "opt_out": ["192.0.2.0/24"]},
+        "plugin": {"postgres": {"dsn": {"env": "DSN"}, "max_connections": 3}},
+    }
+    settings = parse(tree, {"DSN": "host=db password=hush"})
+    assert unpack(pack(settings)) == settings
+    assert unpack(pack(parse({}, {}))) == parse({}, {})
+    with pytest.raises(ConfigurationError, match="incomplete"):
+        unpack(pack(settings)[:-1])

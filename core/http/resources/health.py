@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import falcon
 
@@ -23,7 +24,8 @@ class Live(Resource):
 
 
 _STALLED = timedelta(seconds=30)
-"""A drainer that has said nothing for so long is not running, although somebody should be."""
+"""A drainer that has said nothing for so long is not running, although somebody should be; one that
+has not stored a scan for so long is behind."""
 
 
 class Ready(Resource):
@@ -47,14 +49,37 @@ class Ready(Resource):
         put_json(resp, Health("ok" if healthy else "failing", checks), 200 if healthy else 503)
 
     def _scans(self) -> str:
-        """How far the scans of this machine are stored."""
-        if self.services.journal.dropped:
-            return f"{self.services.journal.dropped} not recorded: the journal or its disk is full"
+        """How far the scans of this machine are stored, and what could not be recorded."""
+        told = [*self._lost(), *self._behind()]
+        return "; ".join(told) or "ok"
+
+    def _lost(self) -> Iterator[str]:
+        losses = self.services.journal.losses
+        if losses.dropped:
+            yield (
+                f"{losses.dropped} not recorded since {_time(losses.since)}, the last one at "
+                f"{_time(losses.last_at)}: the journal or its disk was full"
+            )
+        if losses.unsynced:
+            yield (
+                f"{losses.unsynced} times since {_time(losses.since)} the disk did not confirm "
+                "that it has the journal"
+            )
+
+    def _behind(self) -> Iterator[str]:
         known = status(self.settings.journal)
         if known is None:
-            return "ok"
+            return
+        now = self.services.clock()
+        if now - known.at > _STALLED:
+            yield f"the drainer was last seen at {_time(known.at)}"
         if known.error:
-            return f"{known.backlog} bytes wait in the journal: {known.error}"
-        if self.services.clock() - known.at > _STALLED:
-            return f"the drainer was last seen at {known.at:%Y-%m-%d %H:%M:%S} UTC"
-        return "ok"
+            yield f"{known.backlog} bytes wait in the journal: {known.error}"
+        elif known.oldest_at is not None and now - known.oldest_at > _STALLED:
+            yield f"{known.backlog} bytes wait in the journal, since {_time(known.oldest_at)}"
+        if known.stuck:
+            yield f"of the files of the journal {known.stuck}"
+
+
+def _time(moment: datetime | None) -> str:
+    return "an unknown time" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
+import gc
 import logging
 import os
 import threading
+import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,11 +17,23 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.domain.scans import Drained, Scan, Visit, visitor_hash
 from core.errors import Conflict, StorageUnavailable
 from core.ports import ScanStore
 from core.services.enrichment import Enrichment
+from core.services.journal.complaints import Complaints
+from core.services.journal.folder import (
+    LOCK,
+    NEW,
+    SUFFIX,
+    File,
+    files,
+    make,
+    try_lock,
+    write_out,
+)
 from core.services.journal.records import (
     HEADER,
     MAX_BODY,
@@ -29,17 +43,38 @@ from core.services.journal.records import (
     read,
     version_of,
 )
-from core.services.journal.writer import SUFFIX, node
 from core.settings import ScansSettings
 
-LOCK = "drainer.lock"
-"""Whose lock (`flock`) makes a process the node's drainer."""
-
 _STATUS = "drainer.json"
+
+_STATUS_SIZE = 4096
+"""The status has always this length: a full disk permits that it is overwritten, but not more."""
+
+_TEXT_SIZE = 300
+"""So much of an error is told; the status has room for it, whatever characters it has."""
+
+# How often the status is written, in seconds: where it has changed, and where it has not.
+_TELL_AFTER = 1.0
+_TELL_AGAIN = 10.0
+
+# How soon a store that is away is asked again, in seconds: a batch is read and prepared for it.
+_RETRY = 1.0
+
+# How long a drainer whose service has ended goes on with what that has left, in seconds.
+_LAST_ROUND = 5.0
+
+# Of how many files it is looked how old the scans in them are.
+_LOOKED_AT = 100
+
+# How many files are removed before their positions are forgotten, all in one transaction.
+_FORGET_BATCH = 100
 
 # Removed rows at a time, so that nobody waits long for them, and how often that is looked for.
 _TIDY_BATCH = 2000
 _TIDY_EVERY = timedelta(minutes=5)
+
+# After which time a file that is still being made has been left by a process that was killed.
+_ABANDONED = timedelta(minutes=5)
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +82,9 @@ _log = logging.getLogger(__name__)
 class DrainStatus(Struct, frozen=True):
     """How far the draining of a node is, as its drainer wrote it down last.
 
-    `backlog` counts bytes of the journal that are not in the store; `oldest_at` is the time of the
-    oldest scan among them. `error` is why nothing is drained now, and empty otherwise.
+    `drained` counts the scans that this drainer has stored. `backlog` counts bytes of the journal
+    that are not in the store; `oldest_at` is the time of the oldest scan among them. `error` is why
+    nothing is drained now, and `stuck` which files cannot be; both are empty otherwise.
     """
 
     at: datetime
@@ -56,6 +92,7 @@ class DrainStatus(Struct, frozen=True):
     backlog: int = 0
     oldest_at: datetime | None = None
     error: str = ""
+    stuck: str = ""
 
 
 class Drainer:
@@ -82,98 +119,149 @@ class Drainer:
         self._token_bytes = token_bytes
         self._positions: dict[str, int] = {}
         self._salts: dict[date, bytes] = {}
-        self._node = ""
-        self._tidy_at = datetime.min.replace(tzinfo=UTC)
+        self._files: dict[str, File] = {}
+        self._removed: list[str] = []
+        self._stuck: dict[str, str] = {}
+        self._complaints = Complaints()
         self._drained = 0
-        self._backlog = 0
-        self._oldest: datetime | None = None
+        self._error = ""
+        self._tidy_at = datetime.min.replace(tzinfo=UTC)
+        self._sweep_at = datetime.min.replace(tzinfo=UTC)
+        self._told: DrainStatus | None = None
+        self._told_at = 0.0
 
     @contextmanager
     def elected(self) -> Iterator[bool]:
         """Whether this process is the node's one drainer, for the time of the block."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make(self._folder)
         file = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            yield _try_lock(file)
+            yield try_lock(file)
         finally:
             os.close(file)
 
     def run(self, stop: threading.Event, alive: Callable[[], bool]) -> None:
         """Drain until `stop` is set or `alive` says no; a store that is away is asked again."""
-        error = ""
-        while not stop.is_set() and alive():
-            try:
-                self.drain()
-                if error:
-                    _log.warning("the scan store is back")
-                error = ""
-            except StorageUnavailable as unavailable:
-                if not error:
-                    _log.warning("scans stay in the journal for now: %s", unavailable)
-                error = str(unavailable)
-            self._write_status(error)
-            stop.wait(self._settings.drain_interval)
-        # What the process that ends with this one has written last.
-        with suppress(StorageUnavailable):
-            self.drain()
+        make(self._folder)
 
-    def drain(self) -> int:
+        def going() -> bool:
+            return not stop.is_set() and alive()
+
+        while going():
+            pause = self._settings.drain_interval
+            try:
+                self.drain(going)
+            except (StorageUnavailable, OSError) as error:
+                self._fail(str(error))
+                pause = max(pause, _RETRY)
+            stop.wait(pause)
+        # What the process that ends with this one has written last.
+        until = time.monotonic() + _LAST_ROUND
+        try:
+            self.drain(lambda: not stop.is_set() and time.monotonic() < until)
+        except (StorageUnavailable, OSError) as error:
+            self._fail(str(error))
+        self.tell()
+
+    def drain(self, going: Callable[[], bool] = lambda: True) -> int:
         """Move everything that the journal files hold now; how many scans that were.
 
-        Raises StorageUnavailable, and then nothing that was not stored is forgotten.
+        A file that cannot be moved is passed over, told, and tried again the next time. `going` is
+        asked before each batch whether to go on. Raises StorageUnavailable, and then nothing that
+        was not stored is forgotten; OSError where the folder cannot be read or written out.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         before = self._drained
-        self._backlog, self._oldest = 0, None
-        paths = sorted(self._folder.glob(f"*{SUFFIX}"), key=_age)
-        self._node_id()
-        self._enrichment.open()
-        try:
+        with _without_collection():
+            self._enrichment.open()
+            self._files = {file.path.stem: file for file in files(self._folder, SUFFIX)}
+            self._stuck = {name: why for name, why in self._stuck.items() if name in self._files}
+            known = self._files.keys() | self._removed
+            self._positions = {name: at for name, at in self._positions.items() if name in known}
+            try:
+                for source in self._files:
+                    self._position(source)
+            finally:
+                self._tell()
+            whole = self._drain_files(going)
             self._forget_removed()
+            if whole:
+                self._succeed()
+                self._sign_round()
+            self._sweep()
             self._tidy()
-            for path in paths:
-                self._drain_file(path)
-        except StorageUnavailable:
-            self._measure(paths)
-            raise
+            self._tell()
         return self._drained - before
 
-    def _drain_file(self, path: Path) -> None:
+    def _drain_files(self, going: Callable[[], bool]) -> bool:
+        """Whether it came to the end of all files, however many of them could not be moved."""
+        for source, file in list(self._files.items()):
+            if not going():
+                return False
+            try:
+                if not self._drain_file(source, file.path, going):
+                    return False
+            except StorageUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - no file may stop the others.
+                self._pass_over(source, _reason(error))
+            if len(self._removed) >= _FORGET_BATCH:
+                self._forget_removed()
+        return True
+
+    def _drain_file(self, source: str, path: Path, going: Callable[[], bool]) -> bool:
+        """Whether all that the file held was moved."""
         try:
             file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            return
+            return True
         try:
             # Asked before anything is read: what its worker wrote until then is read below.
-            finished = _try_lock(file)
+            finished = try_lock(file)
             header = os.pread(file, len(HEADER), 0)
             version = version_of(header)
             if version is None:
-                if finished and HEADER.startswith(header):
-                    # Cut off before its first record.
-                    path.unlink()
+                if finished and len(header) < len(HEADER):
+                    _log.warning("%s was cut off before its first scan; it is removed", path)
+                    self._remove(source, path)
                 elif finished:
-                    _log.error("%s is no journal file of this or an older version; it stays", path)
-                return
-            source = f"{self._node_id()}/{path.stem}"
-            self._drain_records(file, source, version, finished=finished)
+                    self._pass_over(source, "no journal file of this or an older version; it stays")
+                return True
+            if finished and header[:1] != HEADER[:1]:
+                _log.warning("the beginning of %s is lost; what is whole behind it is kept", path)
+            if not self._drain_records(file, source, version, going, finished=finished):
+                return False
             if finished:
-                # The store forgets the position only once the file is gone.
-                path.unlink()
+                # NOTE: the scans have to be safe on the store's disk by now.
+                self._remove(source, path)
+            self._stuck.pop(source, None)
+            return True
         finally:
             os.close(file)
 
-    def _drain_records(self, file: int, source: str, version: int, *, finished: bool) -> None:
+    def _drain_records(
+        self,
+        file: int,
+        source: str,
+        version: int,
+        going: Callable[[], bool],
+        *,
+        finished: bool,
+    ) -> bool:
+        """Whether it came to the last whole record."""
         begin = self._position(source)
         data = os.pread(file, max(0, os.fstat(file).st_size - begin), begin)
         records = read(data, version, finished=finished)
         start = begin
         while batch := list(islice(records, self._settings.drain_batch)):
+            if not going():
+                return False
             end = begin + batch[-1][1]
             self._store_batch([record for record, _ in batch], source, start, end)
             start = end
+            self._tell()
+        return True
 
-    def _store_batch(self, records: list[Record], source: str, start: int, end: int) -> None:
+    def _store_batch(self, records: list[Record | None], source: str, start: int, end: int) -> None:
         scans = [self._scan(record.visit) for record in records if isinstance(record, Arrival)]
         misses: Counter[date] = Counter()
         dropped: Counter[date] = Counter()
@@ -181,6 +269,8 @@ class Drainer:
             if isinstance(record, Tally):
                 misses[record.day] += record.misses
                 dropped[record.day] += record.dropped
+        if unread := records.count(None):
+            dropped[self._clock().astimezone(UTC).date()] += unread
         try:
             self._store.append(scans, Drained(source, start, end, misses, dropped))
         except Conflict:
@@ -189,6 +279,14 @@ class Drainer:
             raise StorageUnavailable("The journal is drained by another process.") from None
         self._positions[source] = end
         self._drained += len(scans)
+        self._succeed()
+        if unread:
+            _log.error(
+                "%d records of %s say nothing that this version understands; they count as scans "
+                "that were not recorded",
+                unread,
+                f"{source}{SUFFIX}",
+            )
 
     def _scan(self, visit: Visit) -> Scan:
         traits = self._enrichment.traits(visit)
@@ -222,22 +320,63 @@ class Drainer:
             self._positions[source] = self._store.position(source) or len(HEADER)
         return self._positions[source]
 
-    def _node_id(self) -> str:
-        if not self._node:
-            self._node = node(self._folder)
-        return self._node
+    def _remove(self, source: str, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self._files.pop(source, None)
+        self._removed.append(source)
 
     def _forget_removed(self) -> None:
-        """Let the store forget the files that are no more, of this node alone."""
-        gone = [
-            source
-            for source in self._store.sources(f"{self._node_id()}/")
-            if not (self._folder / f"{source.partition('/')[2]}{SUFFIX}").exists()
-        ]
-        if gone:
-            self._store.forget(gone)
-            for source in gone:
-                self._positions.pop(source, None)
+        """Let the store forget the files that this drainer has removed.
+
+        No others, whatever is not there now: a folder that was away for a moment, or belongs to the
+        copy of a machine, would have its scans counted again.
+        """
+        if not self._removed:
+            return
+        # NOTE: a file that came back after a power cut would be counted again by then.
+        write_out(self._folder)
+        self._store.forget(self._removed)
+        for source in self._removed:
+            self._positions.pop(source, None)
+        self._removed.clear()
+
+    def _pass_over(self, source: str, why: str) -> None:
+        self._stuck[source] = why
+        if self._complaints.are_due(source, why):
+            _log.error("%s is passed over: %s", self._folder / f"{source}{SUFFIX}", why)
+
+    def _fail(self, error: str) -> None:
+        if error != self._error:
+            self._error = error
+            _log.warning("scans stay in the journal for now: %s", error)
+            self.tell()
+
+    def _succeed(self) -> None:
+        if self._error:
+            self._error = ""
+            _log.warning("the scan store is back")
+
+    def _sign_round(self) -> None:
+        """Tell those who write files that all files were gone through."""
+        if self._files:
+            with self._complaining("the drainer's lock cannot be signed"):
+                (self._folder / LOCK).touch(mode=0o600)
+
+    def _sweep(self) -> None:
+        """Remove what processes that were killed had not finished making."""
+        now = self._clock()
+        if now < self._sweep_at:
+            return
+        self._sweep_at = now + _ABANDONED
+        before = (now - _ABANDONED).timestamp() * 1e9
+        with self._complaining("what was left unfinished cannot be removed"):
+            for path in [file.path for file in files(self._folder, NEW) if file.changed < before]:
+                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    if try_lock(file):
+                        path.unlink(missing_ok=True)
+                finally:
+                    os.close(file)
 
     def _tidy(self) -> None:
         """Let the store remove what it must not keep, a little at a time."""
@@ -246,63 +385,112 @@ class Drainer:
             return
         days = self._settings.keep_events_days
         before = now - timedelta(days=days) if days else None
-        removed = self._store.tidy(now.astimezone(UTC).date(), before, _TIDY_BATCH)
+        try:
+            removed = self._store.tidy(now.astimezone(UTC).date(), before, _TIDY_BATCH)
+        except StorageUnavailable as error:
+            # Scans are stored all the same.
+            _log.warning("what is to be removed from the scan store stays for now: %s", error)
+            removed = 0
         if removed < _TIDY_BATCH:
             self._tidy_at = now + _TIDY_EVERY
 
-    def _measure(self, paths: list[Path]) -> None:
-        """What lies in the files that the store has not got."""
-        for path in paths:
-            try:
-                size = path.stat().st_size
-            except FileNotFoundError:
-                continue
-            position = self._positions.get(f"{self._node}/{path.stem}", len(HEADER))
-            self._backlog += max(0, size - position)
-            if self._oldest is None and size > position:
-                self._oldest = _first_scan(path, position)
+    def tell(self) -> None:
+        """Write down how far it is."""
+        self._write(self._status())
 
-    def _write_status(self, error: str) -> None:
-        status = DrainStatus(self._clock(), self._drained, self._backlog, self._oldest, error)
-        new = self._folder / f"{_STATUS}.new"
+    def _tell(self) -> None:
+        """Write down how far it is, unless that was done a moment ago."""
+        if self._told is None:
+            self.tell()
+            return
+        passed = time.monotonic() - self._told_at
+        if passed < _TELL_AFTER:
+            return
+        status = self._status()
+        if passed >= _TELL_AGAIN or replace(status, at=self._told.at) != self._told:
+            self._write(status)
+
+    def _write(self, status: DrainStatus) -> None:
+        self._told, self._told_at = status, time.monotonic()
+        with self._complaining("the drainer's status cannot be written"):
+            text = msgspec.json.encode(status).ljust(_STATUS_SIZE)
+            file = os.open(self._folder / _STATUS, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(file, text, 0)
+            finally:
+                os.close(file)
+
+    def _status(self) -> DrainStatus:
+        waiting = [
+            (file, position)
+            for source, file in self._files.items()
+            if source not in self._stuck
+            and file.size > (position := self._positions.get(source, len(HEADER)))
+        ]
+        firsts = [_first_scan(file.path, position) for file, position in waiting[:_LOOKED_AT]]
+        stuck = ""
+        if self._stuck:
+            source, why = next(iter(self._stuck.items()))
+            stuck = f"{len(self._stuck)} cannot be stored, such as {source}{SUFFIX}: {why}"
+        return DrainStatus(
+            self._clock(),
+            self._drained,
+            sum(file.size - position for file, position in waiting),
+            min((first for first in firsts if first is not None), default=None),
+            self._error[:_TEXT_SIZE],
+            stuck[:_TEXT_SIZE],
+        )
+
+    @contextmanager
+    def _complaining(self, what: str) -> Iterator[None]:
+        """Log an OSError of the block, once until it ends or changes."""
         try:
-            new.write_bytes(msgspec.json.encode(status))
-            new.rename(self._folder / _STATUS)
-        except OSError as failure:
-            _log.warning("the drainer's status cannot be written: %s", failure)
+            yield
+        except OSError as error:
+            if self._complaints.are_due(what, str(error)):
+                _log.warning("%s: %s", what, error)
+        else:
+            self._complaints.end(what)
 
 
 def status(folder: Path) -> DrainStatus | None:
     """What the node's drainer has said last, or None where it never has."""
     try:
         return msgspec.json.decode((folder / _STATUS).read_bytes(), type=DrainStatus)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError):
         return None
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    # PERF: a batch makes tens of thousands of objects, none of them in a cycle. Looking for cycles
+    # among them takes a quarter to a third of the time.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _first_scan(path: Path, position: int) -> datetime | None:
     """The time of the first scan after `position` of a file."""
-    with path.open("rb") as file:
+    with suppress(OSError), path.open("rb") as file:
         version = version_of(file.read(len(HEADER)))
         file.seek(position)
         data = file.read(2 * MAX_BODY)
-    if version is not None:
-        for record, _ in read(data, version, finished=False):
-            if isinstance(record, Arrival):
-                return record.visit.at
+        if version is not None:
+            for record, _ in read(data, version, finished=False):
+                if isinstance(record, Arrival):
+                    return record.visit.at
     return None
 
 
-def _age(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _try_lock(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _reason(error: Exception) -> str:
+    """Why a file was passed over."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # NOTE: the message may quote what a visitor has sent: the type and the place have to be enough.
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename}:{frame.lineno}"

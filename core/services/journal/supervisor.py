@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
-from core.services.journal.drainer import LOCK
+from core.services.journal.complaints import Complaints
+from core.services.journal.folder import LOCK, make, try_lock
+from core.settings import Settings, pack
 
 # How soon another worker notices that the drainer has died, in seconds.
 _POLL = 0.25
@@ -30,10 +30,11 @@ class Supervisor:
     gives the lock back, and the next worker that asks starts another one.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._complaints = Complaints()
 
     def open(self) -> None:
         """Watch from now on."""
@@ -54,26 +55,37 @@ class Supervisor:
         while not self._stop.is_set():
             if child is None or child.poll() is not None:
                 if child is not None and time.monotonic() - started < _TOO_SOON:
-                    _log.error("the drainer has ended with %s; trying again", child.returncode)
+                    self._complain(f"the drainer has ended with {child.returncode}; trying again")
                     self._stop.wait(_TOO_SOON)
                 try:
                     child = self._start()
                     started = time.monotonic()
-                except OSError:
-                    _log.exception("the drainer cannot be started")
+                except OSError as error:
+                    child = None
+                    self._complain(f"the drainer cannot be started: {error}")
             self._stop.wait(_POLL)
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         """The new drainer, or None where there is one already."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        folder = self._settings.journal
+        make(folder)
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not try_lock(lock):
+                return None
             words = [sys.executable, "-m", "core.cli", "scans", "drain", "--follow"]
-            return subprocess.Popen(  # noqa: S603 - nothing of it comes from outside.
-                [*words, str(os.getpid())], pass_fds=[lock], stdin=subprocess.DEVNULL
+            child = subprocess.Popen(  # noqa: S603 - nothing of it comes from outside.
+                [*words, str(os.getpid())], pass_fds=[lock], stdin=subprocess.PIPE
             )
-        except BlockingIOError:
-            return None
         finally:
             os.close(lock)
+        # Our settings, whatever their file says by now: the lock is that of our folder. Nobody else
+        # sees what goes through a pipe, secrets included.
+        assert child.stdin is not None
+        with child.stdin:
+            child.stdin.write(pack(self._settings))
+        return child
+
+    def _complain(self, what: str) -> None:
+        if self._complaints.are_due("the drainer", what):
+            _log.error("%s", what)
