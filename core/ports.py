@@ -457,9 +457,6 @@ class ScanStore(Protocol):
     def position(self, source: str) -> int | None:
         """How far the journal file was read, or None where nothing of it was stored yet."""
 
-    def sources(self, prefix: str) -> Sequence[str]:
-        """The journal files whose positions are stored and whose names begin with `prefix`."""
-
     def tidy(self, today: date, before: datetime | None, limit: int) -> int:
         """Remove up to `limit` rows of each kind that must not stay; the most that were of one.
 

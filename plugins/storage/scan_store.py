@@ -232,13 +232,6 @@ class DatabaseScanStore:
             found: int | None = query.scalar(database)
             return found
 
-    def sources(self, prefix: str) -> Sequence[str]:
-        """The journal files whose positions are known."""
-        table = tables.JournalPosition
-        with self._connections.connection() as database:
-            query = table.select(table.source).where(table.source.startswith(prefix))
-            return [source for (source,) in query.tuples().execute(database)]
-
     def tidy(self, today: date, before: datetime | None, limit: int) -> int:
         """Remove salts, visitors and scans that must not stay."""
         yesterday = today - timedelta(days=1)

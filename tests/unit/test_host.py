@@ -540,7 +540,7 @@ def test_one_name_may_serve_two_kinds(offer):
             "scan store",
             "ScanStore",
             (
-                "open, close, append, rebuild, position, sources, tidy, tallies, forget, salt, "
+                "open, close, append, rebuild, position, tidy, tallies, forget, salt, "
                 "snapshot, counts, days, breakdowns, latest, totals"
             ),
         ),
