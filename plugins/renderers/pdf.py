@@ -21,7 +21,7 @@ from plugins.renderers.pages import (
     outline,
 )
 
-REVISION = 1
+REVISION = 2
 """Grows whenever the code below comes to write other bytes for the same drawing."""
 
 _USUAL_DPI = 300
