@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from importlib.metadata import version
 from io import BytesIO
 from itertools import islice
 
@@ -40,6 +41,11 @@ from core.domain.looks import (
 )
 from core.errors import FieldProblem, InvalidFields
 from core.ports import Renderer
+
+REVISION = 2
+"""Grows whenever the code below comes to judge the same drawing in another way."""
+
+_ZXING = version("zxing-cpp")
 
 SMALL = 120
 """The width in pixels at which every look has to be read as well, as far as its modules allow."""
@@ -106,6 +112,12 @@ class Scannability:
         self._raster = raster
         self._min_contrast = min_contrast
 
+    @property
+    def fingerprint(self) -> str:
+        """What a verdict depends on, besides the drawing."""
+        raster = self._raster.fingerprint if self._raster else ""
+        return f"guard-{REVISION}-{self._min_contrast:g}-zxing-{_ZXING}-{raster}"
+
     def check(self, drawing: Drawing, content: str) -> bytes:
         """Raise InvalidFields, with the reason and a way out, unless readers read the drawing.
 
@@ -116,8 +128,8 @@ class Scannability:
             raise InvalidFields.of(
                 "style",
                 "every look but the plain one is read before it is served, and the renderer png "
-                "that draws it for that is not enabled; use style=plain, or ask an operator to "
-                "add png to plugins.enabled",
+                "that draws it for that is not enabled; take the plain look (in a query: "
+                "style=plain), or add png to plugins.enabled",
             )
         problems = [*self._color_problems(drawing.look), *_margin_problems(drawing)]
         if problems:

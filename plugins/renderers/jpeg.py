@@ -38,8 +38,7 @@ class JpegRenderer:
         """
         if drawing.look.background == TRANSPARENT:
             raise ValueError(
-                "JPEG knows no transparency; add a background such as background=ffffff, or take "
-                "png, svg or webp"
+                "JPEG knows no transparency; take a look with a background, or png, svg or webp"
             )
         size = drawing.layout.size
         per_inch = 0 if drawing.width_mm is None else round(size / drawing.width_mm * 25.4)

@@ -131,7 +131,9 @@ def test_webp_keeps_a_background_transparent(look: Look) -> None:
 
 @pytest.mark.parametrize("look", [ON_NOTHING, FLOATING])
 def test_jpeg_refuses_a_transparent_background_with_a_way_out(look: Look) -> None:
-    with pytest.raises(ValueError, match=r"JPEG knows no transparency.* png, svg or webp"):
+    with pytest.raises(
+        ValueError, match=r"JPEG knows no transparency; .* background, or png, svg or webp"
+    ):
         JPEG.render(drawing(look))
 
 

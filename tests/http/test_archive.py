@@ -191,6 +191,9 @@ def test_nothing_of_an_archive_stays_in_the_cache(
     kept: list[str] = []
     monkeypatch.setattr(app.services.cache, "set", lambda key, *_: kept.append(key))
     assert owner.get(url).status_code == 200
+    assert owner.get(url, params={"color": "0a3d62", "shape": "dot"}).status_code == 200
+    assert owner.get(url, params={"color": "0a3d62", "format": "svg"}).status_code == 200
+    assert owner.get(url.replace("images.zip", "sheet.pdf"), params={"color": "0a3d62"})
     assert kept == []
     assert owner.get(f"{acme.code_url}/image").status_code == 200
     assert len(kept) == 1
