@@ -27,7 +27,7 @@ from core.domain.looks import PLAIN, Look, LookOptions, changed
 from core.errors import FieldProblem, InvalidFields
 from core.ports import Cache, Encoder, Renderer
 from core.services.offload import Offload, call_inline
-from core.services.scannability import Scannability
+from core.services.scannability import Alike, Scannability
 from core.settings import CacheSettings, ImagesSettings
 
 # Pixels a module of what is printed by lines: as many as the proof of a look draws at most.
@@ -215,22 +215,26 @@ class ImageService:
             self._cache.set(key, data, self._ttl)
         return Picture(data, renderer.media_type)
 
-    def pictures(self, plans: Sequence[Plan | InvalidFields]) -> Sequence[bytes | InvalidFields]:
+    def pictures(
+        self, plans: Sequence[Plan | InvalidFields], alike: Alike
+    ) -> Sequence[bytes | InvalidFields]:
         """Some images at once, or what keeps each from being drawn.
+
+        Whoever asks for many keeps `alike`, empty at first, so that one look is proven once.
 
         Neither they nor their verdicts are kept, so that an archive does not push out what is asked
         for every day.
         """
         if all(isinstance(plan, InvalidFields) or plan.look == PLAIN for plan in plans):
-            return self._offload(self._draw_all, plans)
+            return self._offload(self._draw_all, plans, alike)
         # The proof of a look takes up to a tenth of a second, so that others get their turn.
-        return [self._offload(self._draw_all, [plan])[0] for plan in plans]
+        return [self._offload(self._draw_all, [plan], alike)[0] for plan in plans]
 
-    def to_print(self, plan: Plan) -> Drawing:
+    def to_print(self, plan: Plan, alike: Alike) -> Drawing:
         """The drawing of an image that is printed by lines, with no margin but the one asked for.
 
-        Its size in pixels is as it comes, and its verdict is not kept. Raises InvalidFields as
-        `picture` does.
+        Its size in pixels is as it comes, and its verdict is not kept; `alike` is as for
+        `pictures`. Raises InvalidFields as `picture` does.
         """
         options, caption = plan.options, bool(plan.look.caption)
         symbol = self._offload(self._symbol_of, plan)
@@ -238,7 +242,7 @@ class ImageService:
         plan = replace(plan, options=replace(options, size=size))
         drawing = self._drawing(plan)
         if plan.look != PLAIN:
-            self._offload(self._read, plan, drawing)
+            self._offload(self._read, plan, drawing, alike)
         return drawing
 
     def draw(self, plan: Plan) -> bytes:
@@ -290,18 +294,20 @@ class ImageService:
         """How the names of files of this format end."""
         return self._renderers[image_format].extension
 
-    def _draw_all(self, plans: Sequence[Plan | InvalidFields]) -> Sequence[bytes | InvalidFields]:
+    def _draw_all(
+        self, plans: Sequence[Plan | InvalidFields], alike: Alike
+    ) -> Sequence[bytes | InvalidFields]:
         drawn: list[bytes | InvalidFields] = []
         for plan in plans:
             try:
-                drawn.append(self._draw_proven(plan) if isinstance(plan, Plan) else plan)
+                drawn.append(self._draw_proven(plan, alike) if isinstance(plan, Plan) else plan)
             except InvalidFields as error:
                 drawn.append(error)
         return drawn
 
-    def _draw_proven(self, plan: Plan) -> bytes:
+    def _draw_proven(self, plan: Plan, alike: Alike) -> bytes:
         if plan.look != PLAIN:
-            picture = self._read(plan, self._drawing(plan))
+            picture = self._read(plan, self._drawing(plan), alike)
             if plan.options.format == _READ:
                 return picture
         return self.draw(plan)
@@ -326,10 +332,10 @@ class ImageService:
         except InvalidFields as error:
             return None, error.problems
 
-    def _read(self, plan: Plan, drawing: Drawing) -> bytes:
+    def _read(self, plan: Plan, drawing: Drawing, alike: Alike | None = None) -> bytes:
         """The picture of a drawing that the guard has read; raises InvalidFields."""
         try:
-            return self._scannability.check(drawing, plan.content)
+            return self._scannability.check(drawing, plan.content, alike)
         except InvalidFields as error:
             raise self._possible(error, plan) from error
 

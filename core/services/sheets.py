@@ -11,8 +11,9 @@ from core.domain.sheets import MIN_MODULE_MM, Label, LabelText, Sheet
 from core.errors import FieldProblem, InvalidFields, NotFound
 from core.ports import SheetPrinter
 from core.services.codes import CodeService
-from core.services.images import ImageService
+from core.services.images import ImageService, Plan
 from core.services.offload import Offload, call_inline
+from core.services.scannability import Alike
 from core.services.styles import Looks, Styles
 from core.settings import CodesSettings
 
@@ -94,13 +95,15 @@ class Sheets:
     ) -> list[Label]:
         """The label of each code; raises InvalidFields with what is wrong, code by code."""
         labels: list[Label] = []
+        alike: Alike = set()
         problems: list[FieldProblem] = []
         for code in codes:
             link = self._codes.short_url(code)
             text = _text(sheet.caption, code, link)
             found = list(_text_problems(printer, text))
             try:
-                labels.append(Label(self._drawing(code, link, sheet, options, looks), text))
+                plan = self._images.plan_code(link, options, *looks(code.style))
+                labels.append(Label(self._drawing(plan, sheet, alike), text))
             except InvalidFields as error:
                 found += error.problems
             problems += [
@@ -112,10 +115,8 @@ class Sheets:
             raise InvalidFields(problems[:_MAX_PROBLEMS])
         return labels
 
-    def _drawing(
-        self, code: Code, link: str, sheet: Sheet, options: ImageOptions, looks: Looks
-    ) -> Drawing:
-        drawing = self._images.to_print(self._images.plan_code(link, options, *looks(code.style)))
+    def _drawing(self, plan: Plan, sheet: Sheet, alike: Alike) -> Drawing:
+        drawing = self._images.to_print(plan, alike)
         layout = drawing.layout
         module_mm = sheet.code_mm * layout.scale / layout.size
         if module_mm < MIN_MODULE_MM:

@@ -169,12 +169,12 @@ def test_archives_take_turns_at_drawing(
     add(app, acme, *(CodeDraft(destination="https://a.example") for _ in range(35)))
     pictures, drawing, most = app.services.images.pictures, 0, 0
 
-    def counted(plans: Any) -> Any:
+    def counted(*arguments: Any) -> Any:
         nonlocal drawing, most
         drawing += 1
         most = max(most, drawing)
         try:
-            return pictures(plans)
+            return pictures(*arguments)
         finally:
             drawing -= 1
 
