@@ -410,7 +410,9 @@ class ImageService:
 
 def _shown(look: Look) -> Look:
     """The same look; the size of no logo, which shows nothing, asks for no proof and is no look."""
-    return look if look.logo is not None else replace(look, logo_size=PLAIN.logo_size)
+    if look.logo is not None or look.logo_size == PLAIN.logo_size:
+        return look
+    return replace(look, logo_size=PLAIN.logo_size)
 
 
 def _digest(*parts: object) -> str:
