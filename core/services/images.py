@@ -177,7 +177,7 @@ class ImageService:
             if options.symbol is SymbolKind.MICRO:
                 raise InvalidFields.of(
                     "symbol",
-                    "a Micro QR code is too small for a logo; take symbol=qr, or logo=none",
+                    f"a Micro QR code is too small for a logo; take symbol=qr, or {self._no_logo}",
                 )
             options = replace(options, error_correction=ErrorCorrection.H)
         else:
@@ -385,9 +385,14 @@ class ImageService:
                     field, (fact, _, _) = "logo", reason.partition(";")
                     reason = (
                         f"a logo needs error correction {level.value}, and {fact}; shorten it, or "
-                        "take logo=none"
+                        f"take {self._no_logo}"
                     )
-            raise self._possible(InvalidFields.of(field, reason), plan) from error
+            raise InvalidFields.of(field, reason) from error
+
+    @property
+    def _no_logo(self) -> str:
+        """What leaves out a logo, which may be that of a preset."""
+        return "logo=none" if self._settings.ad_hoc_styles else "style=plain"
 
     def _symbol_within(
         self, limits: Limits, content: str, level: ErrorCorrection, kind: SymbolKind

@@ -502,6 +502,10 @@ class TestPresetsOnly:
             assert "style=plain" in told
             assert "=ffffff" not in told
             assert member.get(image, params=query | {"style": "plain"}).status_code == 200
+        draft |= {"name": "Shop", "logo": str(acme.logo_id)}
+        assert admin.post(f"{acme.url}/styles", draft).status_code == 201
+        (told,) = refused(member.get(image, params={"symbol": "micro"})).values()
+        assert "take symbol=qr, or style=plain" in told
         # The guard names what is wrong of the preset, and who may change it is not the caller.
         with pytest.raises(InvalidFields, match=r"; only presets .* have this one changed, or"):
             app.services.images.picture(
