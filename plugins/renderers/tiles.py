@@ -67,13 +67,13 @@ def coverage(drawing: Drawing) -> Image.Image:
         kinds = {kind: _module(look.shape, kind, scale) for kind in set(row)}
         lines += map(b"".join, zip(before, *map(kinds.__getitem__, row), after, strict=True))
     lines.append(bytes(size * (size - layout.top - side)))
-    image = Image.frombytes("L", (size, size), b"".join(lines))
+    picture = Image.frombytes("L", (size, size), b"".join(lines))
     finder = _finder(look.finder_shape, scale)
     for x, y in symbol.finders:
-        image.paste(finder, (layout.left + x * scale, layout.top + y * scale))
+        picture.paste(finder, (layout.left + x * scale, layout.top + y * scale))
     if look.caption:
-        image.paste(_caption(look.caption, layout), (0, layout.caption_top))
-    return image
+        picture.paste(_caption(look.caption, layout), (0, layout.caption_top))
+    return picture
 
 
 def logo(drawing: Drawing) -> tuple[Image.Image, tuple[int, int]] | None:

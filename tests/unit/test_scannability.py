@@ -151,6 +151,8 @@ def test_another_reader_reads_what_passes(look: Look, tmp_path: Path) -> None:
         (Look(**ROUND), LINK, 300, 1),
         (Look(background="transparent", **ROUND), LINK, 300, 0),
         (Look(background="#d6eaf8", **ROUND), LINK, 300, 2),
+        # Modules of 8 pixels, as wide as the blocks by which zxing-cpp tells dark from light.
+        (Look(background="#d6eaf8"), "https://example.com/cedff", 240, 2),
         (Look(**ROUND), LINK, 300, 20),
         (Look(**DOTS), LONGER, 300, 4),
         (with_logo(BADGE, 25, **ROUND), LONGER, 300, 4),
