@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,9 +23,9 @@ from core import __version__
 from core.app import Application, configure_logging, create_app
 from core.domain.accounts import OrganizationDraft, Role, User, check_organization_slug
 from core.domain.content_reading import read_content
-from core.domain.images import ImageOptions
+from core.domain.images import QUIET_ZONE, ErrorCorrection, ImageOptions, SymbolKind
 from core.domain.logos import Logo, LogoType
-from core.domain.looks import look_rules
+from core.domain.looks import MAX_CAPTION, FinderShape, ModuleShape, look_rules
 from core.domain.validation import field_rules, read
 from core.errors import (
     ConfigurationError,
@@ -61,11 +62,30 @@ class _Group(click.Group):
             raise click.ClickException(str(error)) from error
 
 
+def _one_of(choices: type[StrEnum]) -> str:
+    return f"One of {', '.join(choices)}."
+
+
+_IMAGE_OPTIONS = {
+    "color": "Of modules, finder patterns and caption: 3 or 6 hexadecimal digits.",
+    "background": "The same, or transparent.",
+    "shape": f"Of the modules. {_one_of(ModuleShape)}",
+    "finder_shape": f"Of the three large squares. {_one_of(FinderShape)}",
+    "logo_size": "Percent of the symbol's width, 5 to 100; 20 where it is left out.",
+    "caption": f"Below the symbol, up to {MAX_CAPTION} characters.",
+    "size": "Pixels, 100 to 2000 unless the settings say otherwise; 300 where it is left out.",
+    "error_correction": f"At least this much. {_one_of(ErrorCorrection)} M where it is left out.",
+    "margin": f"Modules, 0 to 20; {QUIET_ZONE} where it is left out.",
+    "symbol": f"{_one_of(SymbolKind)} Phones do not read micro.",
+    "dpi": "Pixels an inch in print, 1 to 10000.",
+    "width_mm": "The width in print, 1 to 10000; give this or --dpi.",
+}
+
+
 def _image_options(command: Callable[..., None]) -> Callable[..., None]:
     """One option for each parameter of an image, named and checked as those of the API are."""
-    own = {"format", "logo", "style", "download"}
-    for name in reversed([f for f in ImageOptions.__struct_fields__ if f not in own]):
-        command = click.option(f"--{name.replace('_', '-')}", name)(command)
+    for name, told in reversed(_IMAGE_OPTIONS.items()):
+        command = click.option(f"--{name.replace('_', '-')}", name, help=told)(command)
     return command
 
 

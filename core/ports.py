@@ -99,6 +99,9 @@ class SheetPrinter(Protocol):
     def extension(self) -> str:
         """How the name of a file of this format ends, without the dot."""
 
+    def check(self, text: str) -> None:
+        """Raise ValueError for a text of a label that `print` cannot letter, naming the letter."""
+
     def print(self, sheet: Sheet, labels: Iterable[Label]) -> bytes:
         """The document: each label in its place on as many pages as are needed, in true size.
 

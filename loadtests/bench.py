@@ -19,9 +19,10 @@ import statistics
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,10 +33,13 @@ from core.app import create_app
 from core.domain.accounts import OrganizationDraft
 from core.domain.codes import CodeDraft, random_slug
 from core.domain.images import ImageOptions
+from core.domain.looks import PLAIN, FinderShape, ModuleShape, changed
+from core.domain.sheets import SheetOptions, sheet_of
 from core.services import Services
 from core.settings import parse
 from loadtests import targets
 from loadtests.targets import Bound
+from plugins.caches.memory import MemoryCache
 
 Draw = Callable[[str], bytes]
 
@@ -44,8 +48,16 @@ _HOST = "HTTPS://QR.EXAMPLE.COM/R/"
 OTHERS = {"segno": "segno.make().save()", "qrcode": "qrcode + Pillow", "qrencode": "libqrencode"}
 """Whom we measure ourselves against, by the head of the column."""
 
-OTHERS_SIZES = (300, 2000)
+SIZES = (100, 300, 1000, 2000)
 ETAGS = 2000
+
+# Looks are drawn and read; both with all that there is in shapes.
+LOOK = ImageOptions(color="#0a3d62", shape=ModuleShape.DOT, finder_shape=FinderShape.CIRCLE)
+LOOK_SIZES = (300, 2000)
+STYLED_CODES = 1000
+
+# So many images of 300 pixels are kept by the cache.
+CACHED = 10_000
 
 # How often one draws before the next one's turn: few, so that all suffer alike, and more than one,
 # so that nobody is judged by what his predecessor left in the processor's caches.
@@ -59,7 +71,8 @@ ARCHIVES = 3
 class Row(msgspec.Struct, frozen=True):
     """One measured contestant: its times in milliseconds, in the order of the rounds.
 
-    `bytes` is the length of the longest image, `mb` by how much the memory in use grew at most.
+    `bytes` is the length of the longest image, or what one costs in the cache, `mb` by how much the
+    memory in use grew at most.
     """
 
     name: str
@@ -101,6 +114,17 @@ def quietzone(of: Services, image_format: str, size: int) -> Draw:
         plan = of.images.plan(content, options)
         assert plan.entity_tag
         return of.images.draw(plan)
+
+    return draw
+
+
+def styled(of: Services, size: int) -> Draw:
+    """A PNG of a look that was never asked for: its proof is a part of it."""
+    options = msgspec.structs.replace(LOOK, size=size)
+    look = changed(PLAIN, options)
+
+    def draw(content: str) -> bytes:
+        return of.images.picture(of.images.plan(content, options, look)).data
 
     return draw
 
@@ -148,7 +172,7 @@ def with_libqrencode(program: str, kind: str, size: int) -> Draw:
 
 def contestants() -> Iterator[tuple[str, Draw]]:
     """Who takes part, by the name of the row: `WHO FORMAT SIZE`."""
-    for size in OTHERS_SIZES:
+    for size in SIZES:
         for kind in ("png", "svg"):
             yield f"segno.make().save() {kind} {size}", with_segno(kind, size)
         if find_spec("qrcode"):
@@ -159,9 +183,11 @@ def contestants() -> Iterator[tuple[str, Draw]]:
                 yield f"libqrencode {kind} {size}", with_libqrencode(program, kind, size)
     for encoder in ENCODERS:
         own = services(encoder)
-        for kind, sizes in (("png", (100, 300, 1000, 2000)), ("svg", (100, 300, 1000, 2000))):
-            for size in sizes:
+        for kind in ("png", "svg"):
+            for size in SIZES:
                 yield f"{encoder} {kind} {size}", quietzone(own, kind, size)
+        for size in LOOK_SIZES:
+            yield f"{encoder} look {size}", styled(own, size)
 
 
 def run(rounds: int, progress: Callable[[int], None]) -> dict[str, Row]:
@@ -197,8 +223,35 @@ def entity_tag() -> Row:
     return Row("entity tag", times)
 
 
-def archives(encoder: str) -> Row:
-    """Archives of as many codes as there may be in one, from the database to the last byte."""
+def cached() -> Iterator[Row]:
+    """What the cache says that an image costs in memory, and what Python says; each is a mean."""
+    own = services("zxing")
+    draw, cache = quietzone(own, "png", 300), own.cache
+    assert isinstance(cache, MemoryCache)
+    images = [draw(link(number)) for number in range(CACHED)]
+    times = []
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number, image in enumerate(images):
+            key = f"image:{number:032x}"
+            began = time.perf_counter()
+            cache.set(key, image, 3600)
+            times.append((time.perf_counter() - began) * 1000)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    yield Row("cached png 300, as accounted", times, round(cache.size / CACHED))
+    # The times are in that row: lists grow as well.
+    traced = after - before - sys.getsizeof(times) - CACHED * sys.getsizeof(0.0)
+    yield Row("cached png 300, as traced", times, round(traced / CACHED))
+
+
+def archives(encoder: str) -> Iterator[Row]:
+    """Archives of as many codes as there may be in one, from the database to the last byte.
+
+    And of fewer codes with a look, all of them in an archive and on a sheet of labels.
+    """
     times = []
     with TemporaryDirectory() as folder:
         own = services(encoder, folder)
@@ -206,8 +259,8 @@ def archives(encoder: str) -> Row:
         try:
             own.storage.migrate()
             organization = own.organizations.found(OrganizationDraft("Bench", "bench"), None)
-            for tags in (("few",), *((),) * (ARCHIVE_CODES // 1000 - 1)):
-                drafts = [CodeDraft(destination="https://example.com/", tags=tags)] * 1000
+            for tags in (("few",), *((),) * (ARCHIVE_CODES // STYLED_CODES - 1)):
+                drafts = [CodeDraft(destination="https://example.com/", tags=tags)] * STYLED_CODES
                 own.codes.create_many(organization.id, drafts, None)
             # A small one first: what is imported and built once is not the archive's.
             for piece in own.archives.stream(organization.id, ImageOptions(), "few"):
@@ -219,9 +272,23 @@ def archives(encoder: str) -> Row:
                     assert piece
                 times.append((time.perf_counter() - began) * 1000)
             grown = _memory("VmHWM") - before
+            yield Row(f"{encoder} archive of {ARCHIVE_CODES}", times, mb=grown)
+            times = []
+            for _ in range(2):
+                began = time.perf_counter()
+                for piece in own.archives.stream(organization.id, LOOK, "few"):
+                    assert piece
+                times.append((time.perf_counter() - began) * 1000)
+            yield Row(f"{encoder} archive of {STYLED_CODES} looks", times)
+            times = []
+            printer, sheet = own.sheets.printer("pdf"), sheet_of(SheetOptions())
+            for _ in range(2):
+                began = time.perf_counter()
+                assert own.sheets.print(printer, organization.id, sheet, LOOK, (None, "few"))
+                times.append((time.perf_counter() - began) * 1000)
+            yield Row(f"{encoder} sheet of {STYLED_CODES} looks", times)
         finally:
             own.close()
-    return Row(f"{encoder} archive of {ARCHIVE_CODES}", times, mb=grown)
 
 
 def _memory(name: str) -> float:
@@ -291,7 +358,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"\rround {number - 1} of {options.rounds}", end="", file=sys.stderr)
 
     rows = run(options.rounds, progress)
-    for row in (entity_tag(), *(archives(encoder) for encoder in ENCODERS)):
+    for row in (entity_tag(), *cached(), *chain(*map(archives, ENCODERS))):
         rows[row.name] = row
     unknown = sorted(set(bounds) - set(rows))
     if unknown:

@@ -30,7 +30,8 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `ratio` is how many times faster than segno, `qrcode` than qrcode with Pillow, `libqrencode`
     than the command of libqrencode; `ms` the median, `growth` how many times that of 100 pixels,
-    `bytes` the length of an image, `mb` how much more memory there is in use at the peak.
+    `bytes` the length of an image, or what it costs in the cache, `mb` how much more memory is in
+    use at the peak.
     """
 
     ratio: float | None = None

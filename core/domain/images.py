@@ -99,6 +99,9 @@ class Limits(Struct, frozen=True):
 
     def of(self, options: ImageOptions) -> ImageOptions:
         """The same options with an error correction level that is not below `lowest`."""
+        # PERF: most contents ask for nothing, and iterating over an enumeration takes 2 us.
+        if self.lowest is ErrorCorrection.L:
+            return options
         levels = list(ErrorCorrection)
         if levels.index(options.error_correction) >= levels.index(self.lowest):
             return options

@@ -21,6 +21,7 @@ from core.domain.images import ImageOptions
 from core.errors import InvalidFields
 from core.services.codes import CodeService
 from core.services.images import ImageService, Plan
+from core.services.scannability import Alike
 from core.services.spreadsheets import cell
 from core.services.styles import Looks, Styles
 from core.settings import CodesSettings
@@ -89,10 +90,13 @@ class Archives:
         self, organization_id: UUID, options: ImageOptions, tag: str | None, looks: Looks
     ) -> Iterator[list[_Drawn]]:
         codes = self._codes.walk(organization_id, tag)
+        alike: Alike = set()
         while batch := list(islice(codes, _BATCH)):
-            yield self._drawn(batch, options, looks)
+            yield self._drawn(batch, options, looks, alike)
 
-    def _drawn(self, codes: list[Code], options: ImageOptions, looks: Looks) -> list[_Drawn]:
+    def _drawn(
+        self, codes: list[Code], options: ImageOptions, looks: Looks, alike: Alike
+    ) -> list[_Drawn]:
         planned: list[Plan | InvalidFields] = []
         for code in codes:
             try:
@@ -102,7 +106,7 @@ class Archives:
                 planned.append(error)
         # Archives take turns, so that they never take all threads from the images that people see.
         with self._drawing:
-            pictures = self._images.pictures(planned)
+            pictures = self._images.pictures(planned, alike)
         return list(zip(codes, pictures, strict=True))
 
     def _packed(self, batches: Iterator[list[_Drawn]], options: ImageOptions) -> Iterator[bytes]:

@@ -23,15 +23,21 @@ from core.domain.images import (
     smallest_size,
 )
 from core.domain.logos import Logo
-from core.domain.looks import PLAIN, Look, changed
+from core.domain.looks import PLAIN, Look, LookOptions, changed
 from core.errors import FieldProblem, InvalidFields
 from core.ports import Cache, Encoder, Renderer
 from core.services.offload import Offload, call_inline
-from core.services.scannability import Scannability
+from core.services.scannability import Alike, Scannability
 from core.settings import CacheSettings, ImagesSettings
 
 # Pixels a module of what is printed by lines: as many as the proof of a look draws at most.
 _PRINTED_SCALE = 12
+
+# The format of the pictures that the proof of a look reads.
+_READ = "png"
+
+# ISO/IEC 18004, table 7: what version 40 holds at level L.
+_MOST_HELD = "2953 bytes, 4296 capitals and digits, or 7089 digits"
 
 _Problems = tuple[FieldProblem, ...]
 
@@ -61,14 +67,21 @@ class Plan(Struct, frozen=True, dict=True):
     def key(self) -> str:
         """Differs wherever the bytes may. `download` changes a header, and has no part in it."""
         options = self.options
+        # An image that the guard would refuse by now has no tag that somebody might know.
+        proven_by = "" if self.look == PLAIN else self.proven_by
         return _digest(
-            *self.drawn_by, options.format, options.printed_mm, self.title, *self._seen()
+            *self.drawn_by, proven_by, options.format, options.printed_mm, self.title, *self._seen()
         )
 
     @cached_property
     def verdict_key(self) -> str:
         """Differs wherever one image may be scannable and another one not."""
         return _digest(self.drawn_by[0], self.proven_by, *self._seen())
+
+    @property
+    def styled(self) -> bool:
+        """Whether a preset has a part in the look."""
+        return self.look not in (PLAIN, _shown(changed(PLAIN, self.options)))
 
     def _seen(self) -> Sequence[object]:
         options = self.options
@@ -93,10 +106,7 @@ class ImageService:
         self._settings = settings
         self._ttl = cache_settings.image_ttl
         self._offload: Offload = call_inline
-        self._scannability = Scannability(renderers.get("png"), settings.min_contrast)
-        self._proven_by = f"{settings.min_contrast}" + (
-            renderers["png"].fingerprint if "png" in renderers else ""
-        )
+        self._scannability = Scannability(renderers.get(_READ), settings.min_contrast)
         # Other sizes and formats of a code have the symbol in common, which takes the longest.
         self._symbol = lru_cache(settings.max_symbols)(self._encode)
 
@@ -138,7 +148,9 @@ class ImageService:
         if size > self._settings.max_content:
             most = self._settings.max_content
             raise InvalidFields.of(
-                "content", f"{size} bytes are too many; at most {most} (setting images.max_content)"
+                "content",
+                f"{size} bytes are too many; at most {most} (setting images.max_content), and the "
+                f"largest symbol holds {_MOST_HELD}; shorten it",
             )
 
     def check_content(self, content: str, limits: Limits = ANY) -> None:
@@ -163,17 +175,27 @@ class ImageService:
         options = limits.of(options)
         if look.logo is not None:
             if options.symbol is SymbolKind.MICRO:
-                reason = "a Micro QR code is too small for a logo; use symbol=qr or logo=none"
-                raise InvalidFields.of("logo", reason)
+                raise InvalidFields.of(
+                    "symbol",
+                    f"a Micro QR code is too small for a logo; take symbol=qr, or {self._no_logo}",
+                )
             options = replace(options, error_correction=ErrorCorrection.H)
         else:
-            # A size without a logo shows nothing, and asks for no proof.
-            look = replace(look, logo_size=PLAIN.logo_size)
+            look = _shown(look)
         fingerprints = (
             self._encoder.fingerprint,
             self._renderers[options.format].fingerprint,
         )
-        return Plan(content, options, look, logo, title, fingerprints, self._proven_by, limits)
+        return Plan(
+            content,
+            options,
+            look,
+            logo,
+            title,
+            fingerprints,
+            self._scannability.fingerprint,
+            limits,
+        )
 
     def plan_code(
         self, link: str, options: ImageOptions, look: Look = PLAIN, logo: Logo | None = None
@@ -187,48 +209,64 @@ class ImageService:
         key = f"image:{plan.key}"
         data = self._cache.get(key)
         if data is None:
-            if plan.look != PLAIN:
-                self._demand_proof(plan)
-            data = self._offload(self.draw, plan)
+            data = None if plan.look == PLAIN else self._demand_proof(plan)
+            if data is None or plan.options.format != _READ:
+                data = self._offload(self.draw, plan)
             self._cache.set(key, data, self._ttl)
         return Picture(data, renderer.media_type)
 
-    def pictures(self, plans: Sequence[Plan | InvalidFields]) -> Sequence[bytes | InvalidFields]:
-        """Some images at once, or what keeps each from being drawn; none of them is kept.
+    def pictures(
+        self, plans: Sequence[Plan | InvalidFields], alike: Alike
+    ) -> Sequence[bytes | InvalidFields]:
+        """Some images at once, or what keeps each from being drawn.
 
-        So the images of an archive do not push out those that are asked for every day.
+        Whoever asks for many keeps `alike`, empty at first, so that one look is proven once.
+
+        Neither they nor their verdicts are kept, so that an archive does not push out what is asked
+        for every day.
         """
-        proven = [self._proven(plan) for plan in plans]
-        if all(isinstance(plan, InvalidFields) or plan.look == PLAIN for plan in proven):
-            return self._offload(self._draw_all, proven)
-        # A look takes up to half a second, so that others get their turn after each.
-        return [self._offload(self._draw_all, [plan])[0] for plan in proven]
+        if all(isinstance(plan, InvalidFields) or plan.look == PLAIN for plan in plans):
+            return self._offload(self._draw_all, plans, alike)
+        # The proof of a look takes up to a tenth of a second, so that others get their turn.
+        return [self._offload(self._draw_all, [plan], alike)[0] for plan in plans]
 
-    def to_print(self, plan: Plan) -> Drawing:
+    def to_print(self, plan: Plan, alike: Alike) -> Drawing:
         """The drawing of an image that is printed by lines, with no margin but the one asked for.
 
-        Its size in pixels is as it comes. Raises InvalidFields as `picture` does.
+        Its size in pixels is as it comes, and its verdict is not kept; `alike` is as for
+        `pictures`. Raises InvalidFields as `picture` does.
         """
         options, caption = plan.options, bool(plan.look.caption)
         symbol = self._offload(self._symbol_of, plan)
         size = _PRINTED_SCALE * smallest_size(symbol, options.margin, caption=caption)
         plan = replace(plan, options=replace(options, size=size))
+        drawing = self._drawing(plan)
         if plan.look != PLAIN:
-            self._demand_proof(plan)
-        return self._drawing(plan)
+            self._offload(self._read, plan, drawing, alike)
+        return drawing
 
     def draw(self, plan: Plan) -> bytes:
         """The image drawn here and now, with no regard to the cache and without any proof."""
+        renderer, drawing = self._renderers[plan.options.format], self._drawing(plan)
         try:
-            return self._renderers[plan.options.format].render(self._drawing(plan))
+            return renderer.render(drawing)
         except ValueError as error:
-            raise InvalidFields.of("format", str(error)) from error
+            reason = str(error)
+            if plan.styled:
+                try:
+                    renderer.render(replace(drawing, look=PLAIN, logo=None))
+                except ValueError:
+                    pass
+                else:
+                    reason += "; style=plain leaves out the look of the preset"
+            raise InvalidFields.of("format", reason) from error
 
     def prove(self, content: str, look: Look, logo: Logo | None) -> None:
         """Raise InvalidFields, with the reason and a way out, where a look cannot be scanned."""
         if look != PLAIN:
             options = ImageOptions(format=next(iter(self._renderers)))
-            self._demand_proof(self.plan(content, options, look, logo))
+            plan = self.plan(content, options, look, logo)
+            self._offload(self._scannability.check, self._drawing(plan), content)
 
     def offline(
         self, content: str, options: ImageOptions, logo: Logo | None, limits: Limits = ANY
@@ -238,6 +276,7 @@ class ImageService:
         look = changed(PLAIN, options)
         if logo is not None:
             look = replace(look, logo=logo.info.id)
+            options = replace(options, logo=str(logo.info.id))
         return self.picture(self.plan(content, options, look, logo, limits=limits))
 
     def format_of(self, extension: str) -> str | None:
@@ -255,40 +294,67 @@ class ImageService:
         """How the names of files of this format end."""
         return self._renderers[image_format].extension
 
-    def _proven(self, plan: Plan | InvalidFields) -> Plan | InvalidFields:
-        if isinstance(plan, Plan) and plan.look != PLAIN:
-            try:
-                self._demand_proof(plan)
-            except InvalidFields as error:
-                return error
-        return plan
-
-    def _draw_all(self, plans: Sequence[Plan | InvalidFields]) -> Sequence[bytes | InvalidFields]:
+    def _draw_all(
+        self, plans: Sequence[Plan | InvalidFields], alike: Alike
+    ) -> Sequence[bytes | InvalidFields]:
         drawn: list[bytes | InvalidFields] = []
         for plan in plans:
             try:
-                drawn.append(self.draw(plan) if isinstance(plan, Plan) else plan)
+                drawn.append(self._draw_proven(plan, alike) if isinstance(plan, Plan) else plan)
             except InvalidFields as error:
                 drawn.append(error)
         return drawn
 
-    def _demand_proof(self, plan: Plan) -> None:
+    def _draw_proven(self, plan: Plan, alike: Alike) -> bytes:
+        if plan.look != PLAIN:
+            picture = self._read(plan, self._drawing(plan), alike)
+            if plan.options.format == _READ:
+                return picture
+        return self.draw(plan)
+
+    def _demand_proof(self, plan: Plan) -> bytes | None:
+        """Raise InvalidFields for what cannot be scanned; the picture, if one had to be read."""
         key = f"verdict:{plan.verdict_key}"
         known = self._cache.get(key)
+        picture, problems = None, _Problems()
         if known is None:
-            problems = self._offload(self._judge, plan)
+            picture, problems = self._offload(self._judge, plan)
             self._cache.set(key, msgspec.json.encode(problems), self._ttl)
         else:
             problems = msgspec.json.decode(known, type=_Problems)
         if problems:
             raise InvalidFields(problems)
+        return picture
 
-    def _judge(self, plan: Plan) -> _Problems:
+    def _judge(self, plan: Plan) -> tuple[bytes | None, _Problems]:
         try:
-            self._scannability.check(self._drawing(plan), plan.content)
+            return self._read(plan, self._drawing(plan)), ()
         except InvalidFields as error:
-            return error.problems
-        return ()
+            return None, error.problems
+
+    def _read(self, plan: Plan, drawing: Drawing, alike: Alike | None = None) -> bytes:
+        """The picture of a drawing that the guard has read; raises InvalidFields."""
+        try:
+            return self._scannability.check(drawing, plan.content, alike)
+        except InvalidFields as error:
+            raise self._possible(error, plan) from error
+
+    def _possible(self, error: InvalidFields, plan: Plan) -> InvalidFields:
+        """The same error where it advises nothing that would be refused, else with a way out."""
+        if self._settings.ad_hoc_styles or not plan.styled:
+            return error
+        way = (
+            "; only presets are allowed here (setting images.ad_hoc_styles): have this one "
+            "changed, or take style=plain"
+        )
+        return InvalidFields(
+            [
+                FieldProblem(found.field, found.message + way)
+                if found.field in LookOptions.__struct_fields__
+                else found
+                for found in error.problems
+            ]
+        )
 
     def _drawing(self, plan: Plan) -> Drawing:
         options = plan.options
@@ -305,16 +371,28 @@ class ImageService:
         try:
             return self._symbol_within(limits, content, level, options.symbol)
         except ValueError as error:
-            if options.symbol is SymbolKind.QR:
-                # The content itself is to blame where the lowest level does not hold it either.
-                try:
-                    self._symbol_within(limits, content, limits.lowest, SymbolKind.QR)
-                except ValueError as lowest:
-                    raise InvalidFields.of("content", str(lowest)) from lowest
-            if plan.look.logo is not None:
-                reason = f"a logo needs error correction {level.value}, and {error}; use logo=none"
-                raise InvalidFields.of("logo", reason) from error
-            raise InvalidFields.of("error_correction", str(error)) from error
+            # The kind, or the content itself, is to blame where no level holds it.
+            field = "symbol" if options.symbol is SymbolKind.MICRO else "content"
+            reason = str(error)
+            try:
+                self._symbol_within(limits, content, limits.lowest, options.symbol)
+            except ValueError:
+                pass
+            else:
+                field = "error_correction"
+                if plan.look.logo is not None:
+                    # The level is not to be had with a logo: what it would be good for is left out.
+                    field, (fact, _, _) = "logo", reason.partition(";")
+                    reason = (
+                        f"a logo needs error correction {level.value}, and {fact}; shorten it, or "
+                        f"take {self._no_logo}"
+                    )
+            raise InvalidFields.of(field, reason) from error
+
+    @property
+    def _no_logo(self) -> str:
+        """What leaves out a logo, which may be that of a preset."""
+        return "logo=none" if self._settings.ad_hoc_styles else "style=plain"
 
     def _symbol_within(
         self, limits: Limits, content: str, level: ErrorCorrection, kind: SymbolKind
@@ -323,9 +401,9 @@ class ImageService:
         symbol = self._symbol(content, level, kind)
         if symbol.version > limits.max_version:
             raise ValueError(
-                f"a symbol of version {symbol.version} is needed at level {level.value}; such "
-                f"content may have version {limits.max_version} at most (at {limits.lowest.value} "
-                "or more): take a lower level, or shorten it"
+                f"a symbol of version {symbol.version} is needed at level {level.value}, and such "
+                f"content may have version {limits.max_version} at most; take a lower level "
+                f"({limits.lowest.value} or more), or shorten it"
             )
         return symbol
 
@@ -333,6 +411,13 @@ class ImageService:
         return self._encoder.encode(
             content, level, kind, boost=self._settings.boost_error_correction
         )
+
+
+def _shown(look: Look) -> Look:
+    """The same look; the size of no logo, which shows nothing, asks for no proof and is no look."""
+    if look.logo is not None or look.logo_size == PLAIN.logo_size:
+        return look
+    return replace(look, logo_size=PLAIN.logo_size)
 
 
 def _digest(*parts: object) -> str:

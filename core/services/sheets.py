@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from uuid import UUID
 
 from core.domain.codes import Code
-from core.domain.images import ImageOptions
+from core.domain.images import Drawing, ImageOptions
 from core.domain.sheets import MIN_MODULE_MM, Label, LabelText, Sheet
 from core.errors import FieldProblem, InvalidFields, NotFound
 from core.ports import SheetPrinter
 from core.services.codes import CodeService
-from core.services.images import ImageService
+from core.services.images import ImageService, Plan
 from core.services.offload import Offload, call_inline
+from core.services.scannability import Alike
 from core.services.styles import Looks, Styles
 from core.settings import CodesSettings
 
@@ -81,36 +82,41 @@ class Sheets:
             chosen = self._codes.walk(organization_id, tag)
         else:
             chosen = iter([self._codes.get(organization_id, code_id)])
-        labels = self._labels(chosen, sheet, options, looks)
-        try:
-            return self._offload(printer.print, sheet, _repeated(labels, copies))
-        except ValueError as error:
-            # Whatever a look may have was proven above.
-            reason = f"{error}; or take caption=slug, short_url or none"
-            raise InvalidFields.of("caption", reason) from error
+        labels = self._labels(printer, chosen, sheet, options, looks)
+        return self._offload(printer.print, sheet, _repeated(labels, copies))
 
     def _labels(
-        self, codes: Iterator[Code], sheet: Sheet, options: ImageOptions, looks: Looks
+        self,
+        printer: SheetPrinter,
+        codes: Iterator[Code],
+        sheet: Sheet,
+        options: ImageOptions,
+        looks: Looks,
     ) -> list[Label]:
+        """The label of each code; raises InvalidFields with what is wrong, code by code."""
         labels: list[Label] = []
+        alike: Alike = set()
         problems: list[FieldProblem] = []
         for code in codes:
+            link = self._codes.short_url(code)
+            text = _text(sheet.caption, code, link)
+            found = list(_text_problems(printer, text))
             try:
-                labels.append(self._label(code, sheet, options, looks))
+                plan = self._images.plan_code(link, options, *looks(code.style))
+                labels.append(Label(self._drawing(plan, sheet, alike), text))
             except InvalidFields as error:
-                problems += [
-                    FieldProblem(problem.field, f"{code.slug}: {problem.message}")
-                    for problem in error.problems
-                ]
-                if len(problems) >= _MAX_PROBLEMS:
-                    break
+                found += error.problems
+            problems += [
+                FieldProblem(problem.field, f"{code.slug}: {problem.message}") for problem in found
+            ]
+            if len(problems) >= _MAX_PROBLEMS:
+                break
         if problems:
             raise InvalidFields(problems[:_MAX_PROBLEMS])
         return labels
 
-    def _label(self, code: Code, sheet: Sheet, options: ImageOptions, looks: Looks) -> Label:
-        link = self._codes.short_url(code)
-        drawing = self._images.to_print(self._images.plan_code(link, options, *looks(code.style)))
+    def _drawing(self, plan: Plan, sheet: Sheet, alike: Alike) -> Drawing:
+        drawing = self._images.to_print(plan, alike)
         layout = drawing.layout
         module_mm = sheet.code_mm * layout.scale / layout.size
         if module_mm < MIN_MODULE_MM:
@@ -119,7 +125,14 @@ class Sheets:
                 f"its modules would be {module_mm:.2f} mm wide, and phones read {MIN_MODULE_MM} mm "
                 "and more; take larger labels, or a lower error_correction",
             )
-        return Label(drawing, _text(sheet.caption, code, link))
+        return drawing
+
+
+def _text_problems(printer: SheetPrinter, text: str) -> Iterator[FieldProblem]:
+    try:
+        printer.check(text)
+    except ValueError as error:
+        yield FieldProblem("caption", f"{error}; or take caption=slug, short_url or none")
 
 
 def _text(caption: LabelText, code: Code, link: str) -> str:

@@ -167,9 +167,9 @@ class Styles:
         return look
 
     def signed(self, organization_id: UUID, look_options: LookOptions) -> tuple[Look, Logo | None]:
-        """The look that a signed address names, whatever has become of presets and settings.
+        """The look that a signed address names, whatever has become of presets.
 
-        Raises NotFound where its logo is gone.
+        It may also be one that only presets have by now. Raises NotFound where its logo is gone.
         """
         problems = list(look_rules(_given(look_options)))
         if problems:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from itertools import takewhile
 
 from msgspec import Struct
 
@@ -131,39 +130,46 @@ def mode_of(
 ) -> tuple[Mode, int]:
     """The mode that takes the fewest bits among those for all of `content`, and its length there.
 
-    Raises ValueError where no symbol of `kind` holds it, saying how much fits at that level.
+    Raises ValueError where no symbol of `kind` holds it, saying how much fits at that level, and,
+    behind a semicolon, the ways out.
     """
     if not content:
         raise ValueError("the content is empty; a symbol needs at least one character")
     mode, length = _measured(content)
     levels = mode.fits(kind)
-    micro = kind is SymbolKind.MICRO
     if not levels:
         raise ValueError(
             "the content is not all ASCII, and a Micro QR code cannot tell readers its character "
             "set; choose symbol=qr"
         )
-    # A way out is named where it is one: Micro QR may hold the content at no level.
-    lower = [
-        level
-        for level in takewhile(lambda level: level is not error_correction, levels)
-        if levels[level][-1] >= length
-    ]
     if error_correction not in levels:
+        holding = [level for level, sizes in levels.items() if sizes[-1] >= length]
+        lower = f"{holding[-1]} or lower, or " if holding else ""
         raise ValueError(
-            f"a Micro QR code has no error correction {error_correction}; choose "
-            f"{f'{lower[-1]} or lower, or ' if lower else ''}symbol=qr"
+            f"a Micro QR code has no error correction {error_correction}; choose {lower}symbol=qr"
         )
-    most = levels[error_correction][-1]
     # NOTE: this comes before the drawing, so that the price of long content is bounded.
-    if length > most:
-        raise ValueError(
-            f"the content is too long: {length} {mode.unit}, and at error correction "
-            f"{error_correction} at most {most} fit{' into a Micro QR code' if micro else ''}; "
-            f"{'choose symbol=qr, or ' if micro else ''}shorten it"
-            + (" or choose a lower level" if lower else "")
-        )
+    if length > levels[error_correction][-1]:
+        raise ValueError(_too_long(mode, length, error_correction, kind))
     return mode, length
+
+
+def _too_long(mode: Mode, length: int, level: ErrorCorrection, kind: SymbolKind) -> str:
+    """How long the content may be, and which level holds it as it is, if any does."""
+    most = {lower: sizes[-1] for lower, sizes in mode.fits(kind).items()}
+    micro = kind is SymbolKind.MICRO
+    reason = (
+        f"the content is too long: {length} {mode.unit}, and at error correction {level} at most "
+        f"{most[level]} fit{' into a Micro QR code' if micro else ''}"
+    )
+    ways = ["choose symbol=qr"] if micro else []
+    # The highest of the levels that hold it comes last.
+    lower = [other for other, size in most.items() if size >= length]
+    if lower:
+        ways.append(f"choose a lower level: {lower[-1]} holds {most[lower[-1]]}")
+    elif level is not _L:
+        reason += f", and {most[_L]} at level {_L}, which holds the most"
+    return f"{reason}; {', or '.join([*ways, 'shorten it'])}"
 
 
 def _measured(content: str) -> tuple[Mode, int]:

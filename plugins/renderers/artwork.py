@@ -7,7 +7,7 @@ and y downwards; the image reaches from (-`left`, -`top`) to (`extent` - `left`,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -16,8 +16,8 @@ from core.api import (
     TRANSPARENT,
     Drawing,
     FinderShape,
+    Layout,
     Logo,
-    Look,
     ModuleShape,
     Symbol,
     logo_hole,
@@ -25,7 +25,22 @@ from core.api import (
 from plugins.renderers.lettering import Box, lettering
 from plugins.renderers.outlines import Close, Curve, Line, Move, Segment
 
-__all__ = ["Artwork", "Close", "Curve", "Line", "Move", "Placed", "Segment", "compose"]
+__all__ = [
+    "Artwork",
+    "Close",
+    "Curve",
+    "Line",
+    "Move",
+    "Placed",
+    "Segment",
+    "caption",
+    "compose",
+    "finders",
+    "hole_of",
+    "modules",
+    "modules_of",
+    "placed",
+]
 
 _Point = tuple[int, int]
 _Outline = Iterator[Segment]
@@ -80,34 +95,46 @@ class Artwork(Struct, frozen=True):
 def compose(drawing: Drawing) -> Artwork:
     """The artwork of a drawing; raises ValueError for a caption that cannot be lettered."""
     symbol, layout, look = drawing.symbol, drawing.layout, drawing.look
-    scale, logo = layout.scale, drawing.logo
-    extent, left, top = layout.size / scale, layout.left / scale, layout.top / scale
-    hole = logo_hole(symbol.size, look.logo_size) if logo else range(0)
-    caption: tuple[Segment, ...] = ()
-    if look.caption:
-        edge = max(layout.margin / 2, 1)
-        caption = lettering(
-            look.caption,
-            Box(
-                x=edge - left,
-                y=(layout.caption_top - layout.top) / scale,
-                width=extent - 2 * edge,
-                height=layout.caption_height / scale,
-            ),
-        )
+    scale = layout.scale
+    hole = hole_of(drawing)
     return Artwork(
-        extent=extent,
-        left=left,
-        top=top,
+        extent=layout.size / scale,
+        left=layout.left / scale,
+        top=layout.top / scale,
         color=look.color,
         background=None if look.background == TRANSPARENT else look.background,
-        shape=(*_finders(symbol, look), *_modules(symbol, look, hole)),
-        caption=caption,
-        logo=_placed(logo, hole) if logo else None,
+        shape=(
+            *finders(symbol.finders, look.finder_shape),
+            *modules(modules_of(symbol, hole), look.shape),
+        ),
+        caption=caption(look.caption, layout),
+        logo=placed(drawing.logo, hole) if drawing.logo else None,
     )
 
 
-def _placed(logo: Logo, hole: range) -> Placed:
+def caption(text: str, layout: Layout) -> tuple[Segment, ...]:
+    """The outlines of a caption; raises ValueError for one that cannot be lettered."""
+    if not text:
+        return ()
+    scale = layout.scale
+    edge = max(layout.margin / 2, 1)
+    return lettering(
+        text,
+        Box(
+            x=edge - layout.left / scale,
+            y=(layout.caption_top - layout.top) / scale,
+            width=layout.size / scale - 2 * edge,
+            height=layout.caption_height / scale,
+        ),
+    )
+
+
+def hole_of(drawing: Drawing) -> range:
+    """The rows, and the columns, without modules; none where there is no logo."""
+    return logo_hole(drawing.symbol.size, drawing.look.logo_size) if drawing.logo else range(0)
+
+
+def placed(logo: Logo, hole: range) -> Placed:
     """The logo as large as fits into the hole with half a module of air, in its middle."""
     room = max(len(hole) - 1, len(hole) / 2)
     shrink = room / max(logo.info.width, logo.info.height)
@@ -116,33 +143,40 @@ def _placed(logo: Logo, hole: range) -> Placed:
     return Placed(logo, middle - width / 2, middle - height / 2, width, height)
 
 
-def _finders(symbol: Symbol, look: Look) -> Iterator[Segment]:
+def finders(corners: Iterable[_Point], shape: FinderShape) -> Iterator[Segment]:
     """The finder patterns: a ring of 7 by 7 modules, one module wide, and 3 by 3 in its middle."""
-    # The radii of outer edge, inner edge and middle: of corners, or of whole circles.
+    # The radii of outer edge, inner edge and middle. Whole circles would have 3.5 and 2.5; these
+    # are flat for 0.4 modules, which nobody sees: of whole ones ZBar lost up to 7 in 10 in images
+    # of 900 pixels and more, of these it lost none.
     outer, inner, middle = {
         FinderShape.SQUARE: (0.0, 0.0, 0.0),
         FinderShape.ROUNDED: (2.0, 1.2, 0.9),
-        FinderShape.CIRCLE: (3.5, 2.5, 1.5),
-    }[look.finder_shape]
-    for x, y in symbol.finders:
+        FinderShape.CIRCLE: (3.3, 2.3, 1.5),
+    }[shape]
+    for x, y in corners:
         yield from _square(x, y, 7, outer)
         yield from _square(x + 1, y + 1, 5, inner, hole=True)
         yield from _square(x + 2, y + 2, 3, middle)
 
 
-def _modules(symbol: Symbol, look: Look, hole: range) -> Iterator[Segment]:
-    """All dark modules but those of the finder patterns and those in the hole."""
+def modules_of(symbol: Symbol, hole: range) -> list[bytearray]:
+    """All modules, row by row, but for those of the finder patterns and those in the hole."""
     rows = [bytearray(symbol.row(y)) for y in range(symbol.size)]
     for x, y in symbol.finders:
         for row in rows[y : y + 7]:
             row[x : x + 7] = bytes(7)
     for y in hole:
         rows[y][hole.start : hole.stop] = bytes(len(hole))
-    if look.shape is ModuleShape.ROUNDED:
+    return rows
+
+
+def modules(rows: Sequence[bytearray], shape: ModuleShape) -> Iterator[Segment]:
+    """All dark modules of these rows."""
+    if shape is ModuleShape.ROUNDED:
         yield from _outlines(rows)
         return
     for y, row in enumerate(rows):
-        if look.shape is ModuleShape.DOT:
+        if shape is ModuleShape.DOT:
             for x in range(len(row)):
                 if row[x]:
                     yield from _square(x + _GAP, y + _GAP, 1 - 2 * _GAP, 0.5 - _GAP)

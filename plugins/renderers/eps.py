@@ -16,7 +16,7 @@ from plugins.renderers.artwork import Placed, compose
 from plugins.renderers.outlines import Close, Curve, Line, Move, Segment, number
 from plugins.renderers.raster import FINGERPRINT, logo_picture
 
-REVISION = 1
+REVISION = 2
 """Grows whenever the code below comes to write other bytes for the same drawing."""
 
 _POINTS_PER_INCH, _MM_PER_INCH = 72, 25.4

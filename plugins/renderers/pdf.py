@@ -21,7 +21,7 @@ from plugins.renderers.pages import (
     outline,
 )
 
-REVISION = 1
+REVISION = 2
 """Grows whenever the code below comes to write other bytes for the same drawing."""
 
 _USUAL_DPI = 300
@@ -88,11 +88,15 @@ class PdfSheets:
     media_type = "application/pdf"
     extension = "pdf"
 
+    def check(self, text: str) -> None:
+        """Raise ValueError for a text with a letter that the font has in no way."""
+        _legible(text)
+
     def print(self, sheet: Sheet, labels: Iterable[Label]) -> bytes:
         """The document; a sheet without labels is an empty page.
 
-        What a text has no room for is cut off, and what the font does not have is shown as an empty
-        square. Raises ValueError for a look with a caption that cannot be lettered.
+        What a text has no room for is cut off. Raises ValueError for a text, or the caption of a
+        look, with letters that the font does not have.
         """
         width, height = sheet.page_width_mm * POINTS_PER_MM, sheet.page_height_mm * POINTS_PER_MM
         paper = Paper("QR codes", width, height)

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import io
 
-import PIL
 import resvg_py
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
 
 from core.api import TRANSPARENT, Drawing, Logo, LogoType, Look
-from plugins.renderers.png import rasterize
-from plugins.renderers.svg import SvgRenderer
+from plugins.renderers import tiles
 
-FINGERPRINT = f"pillow-{PIL.__version__}-resvg-{resvg_py.__version__}"
-"""What the pixels depend on, besides the SVG."""
+FINGERPRINT = tiles.FINGERPRINT
+"""What the pixels depend on."""
 
 _OPAQUE, _CLEAR = 255, 0
 _LIGHT_AND_DARK = bytes.maketrans(b"\x00\x01", b"\x00\xff")
 
 
-def paint(svg: SvgRenderer, drawing: Drawing) -> Image.Image:
+def paint(drawing: Drawing) -> Image.Image:
     """The pixels that the PNG shows: RGBA where the background is transparent, else RGB.
 
     Where both colours of a flat look are grey, and nothing is transparent, the image is L.
     """
     look, layout = drawing.look, drawing.layout
     if not look.flat:
-        # NOTE: Image.open would warn of a very large image, as it might come from a stranger.
-        with PngImageFile(io.BytesIO(rasterize(svg, drawing))) as picture:
-            return picture.convert("RGBA" if look.background == TRANSPARENT else "RGB")
+        return _composed(drawing)
     mode, light, dark = _colors(look)
     symbol = drawing.symbol
     modules = (symbol.size, symbol.size)
@@ -41,6 +36,36 @@ def paint(svg: SvgRenderer, drawing: Drawing) -> Image.Image:
     image = Image.new(mode, (layout.size, layout.size), light)
     image.paste(small.resize((side, side), Image.Resampling.NEAREST), (layout.left, layout.top))
     return image
+
+
+def _composed(drawing: Drawing) -> Image.Image:
+    """A look of more than whole modules."""
+    image, look = tiles.coverage(drawing), drawing.look
+    if look.background == TRANSPARENT:
+        shape = image
+        image = Image.new("RGBA", shape.size, look.color)
+        image.putalpha(shape)
+    else:
+        image.putpalette(blends(look.color, look.background))
+        image = image.convert("RGB")
+    logo = tiles.logo(drawing)
+    if logo is not None:
+        picture, place = logo
+        if image.mode == "RGBA":
+            image.alpha_composite(picture, place)
+        else:
+            image.paste(picture, place, picture)
+    return image
+
+
+def blends(color: str, background: str) -> bytes:
+    """The colours of pixels of which 0 to 255 parts of 255 have `color`, three bytes each."""
+    parts = zip(bytes.fromhex(background[1:]), bytes.fromhex(color[1:]), strict=True)
+    channels = [
+        bytes((light * (255 - part) + dark * part + 127) // 255 for part in range(256))
+        for light, dark in parts
+    ]
+    return b"".join(map(bytes, zip(*channels, strict=True)))
 
 
 def logo_picture(logo: Logo, pixels: int) -> Image.Image:

@@ -21,7 +21,7 @@ from core.api import (
 from plugins.renderers.artwork import Placed, compose
 from plugins.renderers.outlines import Close, Curve, Move, Segment, number
 
-REVISION = 3
+REVISION = 4
 """Grows whenever the code below comes to write other bytes for the same drawing."""
 
 # A light run and the dark one after it, or the mark that begins a row.
@@ -70,9 +70,9 @@ class SvgRenderer:
             shape, rest = _runs(drawing.symbol), ""
         else:
             artwork = compose(drawing)
-            shape = _path(artwork.shape)
-            rest = f'<path fill="{color}" d="{_path(artwork.caption)}"/>' if artwork.caption else ""
-            rest += _image(artwork.logo) if artwork.logo else ""
+            shape = path(artwork.shape)
+            rest = f'<path fill="{color}" d="{path(artwork.caption)}"/>' if artwork.caption else ""
+            rest += image(artwork.logo) if artwork.logo else ""
         title = escape(_UNWRITABLE.sub("\ufffd", drawing.title), quote=False)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{side}" height="{side}" '
@@ -122,7 +122,8 @@ def _frame(layout: Layout) -> tuple[str, str]:
     )
 
 
-def _image(placed: Placed) -> str:
+def image(placed: Placed) -> str:
+    """A logo as an element."""
     box = " ".join(
         f'{name}="{_decimal(getattr(placed, name))}"' for name in ("x", "y", "width", "height")
     )
@@ -130,7 +131,8 @@ def _image(placed: Placed) -> str:
     return f'<image {box} href="data:{kind};base64,{b64encode(placed.logo.data).decode()}"/>'
 
 
-def _path(segments: Iterable[Segment]) -> str:
+def path(segments: Iterable[Segment]) -> str:
+    """Outlines as the `d` of a path."""
     return "".join(_steps(segments))
 
 

@@ -40,8 +40,7 @@ class TextRenderer:
         """The lines, each with its end, in a quiet zone of `layout.margin` modules."""
         if drawing.look != PLAIN:
             raise ValueError(
-                "text knows no looks, only black on white; add style=plain and leave out color, "
-                "background, shapes, logo and caption, or take png or svg"
+                "text shows black squares on white, and no other look; take none, or png or svg"
             )
         symbol, margin = drawing.symbol, drawing.layout.margin
         width = symbol.size + 2 * margin

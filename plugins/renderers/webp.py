@@ -10,9 +10,8 @@ from PIL.TiffImagePlugin import IFDRational
 
 from core.api import Drawing, Renderer, hookimpl
 from plugins.renderers import raster
-from plugins.renderers.svg import SvgRenderer
 
-REVISION = 1
+REVISION = 2
 """Grows whenever the code below comes to write other bytes for the same drawing."""
 
 _LARGEST = 16_383
@@ -29,10 +28,8 @@ class WebpRenderer:
     extension = "webp"
 
     def __init__(self) -> None:
-        self._svg = SvgRenderer()
         self.fingerprint = (
             f"webp-{REVISION}-{raster.FINGERPRINT}-libwebp-{features.version('webp')}"
-            f"-{self._svg.fingerprint}"
         )
 
     def render(self, drawing: Drawing) -> bytes:
@@ -42,7 +39,7 @@ class WebpRenderer:
             raise ValueError(
                 f"WebP images have at most {_LARGEST} pixels a side, not {size}; take png or svg"
             )
-        image, file = raster.paint(self._svg, drawing), io.BytesIO()
+        image, file = raster.paint(drawing), io.BytesIO()
         # NOTE: `exact` keeps the colours beneath full transparency, which libwebp would change
         # otherwise, and not each of its versions in the same way.
         # PERF: method and quality say how hard libwebp tries. With these a flat look at 2000 pixels

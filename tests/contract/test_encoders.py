@@ -380,7 +380,7 @@ def test_level_h_in_micro_is_refused_with_the_ways_out() -> None:
     [
         ("1" * 36, L, "choose symbol=qr, or shorten it"),
         ("1" * 36, M, "choose symbol=qr, or shorten it"),
-        ("1" * 35, M, "choose symbol=qr, or shorten it or choose a lower level"),
+        ("1" * 35, M, "choose symbol=qr, or choose a lower level: L holds 35, or shorten it"),
         ("1" * 35, H, "choose L or lower, or symbol=qr"),
         ("1" * 30, H, "choose M or lower, or symbol=qr"),
         ("1" * 36, H, "choose symbol=qr"),

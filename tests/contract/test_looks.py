@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import random
 import re
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -12,10 +13,11 @@ from xml.etree import ElementTree
 
 import pytest
 import segno
+import zxingcpp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from PIL import Image
+from PIL import Image, ImageChops
 
 from core.api import (
     PLAIN,
@@ -34,10 +36,12 @@ from core.api import (
     logo_hole,
 )
 from plugins.encoders.segno_encoder import SegnoEncoder
+from plugins.renderers import tiles
 from plugins.renderers.artwork import Close, Curve, Move, Segment, compose
 from plugins.renderers.eps import EpsRenderer
 from plugins.renderers.lettering import FONT, Box, _Face, lettering
 from plugins.renderers.pdf import PdfRenderer
+from plugins.renderers.png import PngRenderer
 from plugins.renderers.svg import SvgRenderer
 from tests.contract.reading import read, read_with_zbar
 from tests.contract.viewing import view
@@ -54,7 +58,7 @@ MICRO = Symbol(
     kind=SymbolKind.MICRO,
 )
 
-SVG, EPS = SvgRenderer(), EpsRenderer()
+PNG, SVG, EPS = PngRenderer(), SvgRenderer(), EpsRenderer()
 VECTORS = {"svg": SVG, "eps": EPS, "pdf": PdfRenderer()}
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
@@ -135,6 +139,63 @@ def test_every_look_is_read_by_both_readers(
     assert read_with_zbar(tmp_path / "image.png") == LINK
 
 
+@pytest.mark.parametrize("finder_shape", [FinderShape.ROUNDED, FinderShape.CIRCLE])
+@pytest.mark.parametrize("size", [900, 1024, 1400, 2000])
+def test_large_finder_patterns_are_found_whatever_the_code_says(
+    finder_shape: FinderShape, size: int, tmp_path: Path
+) -> None:
+    chance = random.Random(size)
+    for length in (0, 49):
+        page = "https://example.com/" + "".join(chance.choices("abcdefgh/", k=length))
+        link = page if length else f"{LINK[:-8]}{size:08}"
+        symbol = SegnoEncoder().encode(link, ErrorCorrection.M)
+        look = Look(color="#949494", shape=ModuleShape.ROUNDED, finder_shape=finder_shape)
+        path = tmp_path / "image.png"
+        path.write_bytes(PNG.render(make_drawing(look, symbol=symbol, size=size)))
+        assert read_with_zbar(path) == link
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    shape=st.sampled_from(ModuleShape),
+    finder_shape=st.sampled_from(FinderShape),
+    background=st.sampled_from([CREAM, TRANSPARENT]),
+    furnished=st.booleans(),
+    size=st.integers(min_value=100, max_value=900),
+    margin=st.integers(min_value=0, max_value=20),
+    symbol=st.sampled_from([SYMBOL, MICRO]),
+)
+def test_a_png_shows_what_the_svg_shows(
+    shape: ModuleShape,
+    finder_shape: FinderShape,
+    background: str,
+    furnished: bool,
+    size: int,
+    margin: int,
+    symbol: Symbol,
+) -> None:
+    look = Look(BLUE, background, shape, finder_shape, caption="Größe" if furnished else "")
+    logo = make_logo(LogoType.SVG) if furnished else None
+    drawing = make_drawing(look, logo, size=size, margin=margin, symbol=symbol)
+    with Image.open(io.BytesIO(PNG.render(drawing))) as image:
+        seen = image.convert("RGBA")
+    ours = Image.new("RGBA", seen.size, "white")
+    ours.alpha_composite(seen)
+    theirs = view("svg", SVG.render(drawing))
+    difference = ImageChops.difference(ours.convert("L"), theirs.convert("L"))
+    # Pieces are smoothed at their edges as the whole is, but for the rounding of coordinates.
+    assert difference.getextrema()[1] <= 40
+    assert sum(difference.histogram()[4:]) <= size * size / 200
+
+
+def test_large_tiles_are_drawn_as_small_ones_are() -> None:
+    drawing = make_drawing(Look(shape=ModuleShape.DOT), symbol=MICRO, size=2000, margin=2)
+    assert drawing.layout.scale > tiles._LARGEST_KEPT
+    with Image.open(io.BytesIO(PNG.render(drawing))) as image:
+        picture = image.convert("L").reduce(8)
+    assert read(picture, zxingcpp.BarcodeFormat.MicroQRCode).text == "QUIET"
+
+
 @pytest.mark.parametrize(("shape", "finder_shape"), SHAPES)
 def test_an_eps_file_shows_the_same_picture_as_the_svg(
     shape: ModuleShape, finder_shape: FinderShape
@@ -143,12 +204,17 @@ def test_an_eps_file_shows_the_same_picture_as_the_svg(
     drawing = make_drawing(look, make_logo(LogoType.SVG), size=600)
     pictures = [view(name, vector.render(drawing)) for name, vector in VECTORS.items()]
     assert read(pictures[1].convert("L")).text == LINK
-    # The edges of this logo run through the middle of modules.
+    # The edges of this logo run through the middle of modules, and so do those of circles.
     hole = logo_hole(SYMBOL.size, look.logo_size)
+    edges = {(y, x) for y in hole for x in hole}
+    if finder_shape is FinderShape.CIRCLE:
+        edges |= {
+            (top + y, left + x)
+            for left, top in SYMBOL.finders
+            for y, x in product((0, 1, 5, 6), repeat=2)
+        }
     beside = [
-        number
-        for number in range(SYMBOL.size**2)
-        if not (number % SYMBOL.size in hole and number // SYMBOL.size in hole)
+        number for number in range(SYMBOL.size**2) if divmod(number, SYMBOL.size) not in edges
     ]
     ours, theirs, _ = (middles(picture, drawing) for picture in pictures)
     assert [ours[number] for number in beside] == [theirs[number] for number in beside]

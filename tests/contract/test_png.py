@@ -138,9 +138,7 @@ def test_readers_read_every_look(look: Look, size: int, tmp_path: Path) -> None:
     page.alpha_composite(image)
     assert read(page.convert("L")).text == LINK
     path = tmp_path / "page.png"
-    # zbar loses finder patterns drawn as circles in some images of 1000 pixels and more (it reads
-    # those with square and rounded ones): it gets large images halved.
-    page.reduce(2 if size > 900 else 1).convert("L").save(path)
+    page.convert("L").save(path)
     assert read_with_zbar(path) == LINK
 
 
@@ -263,8 +261,9 @@ def test_a_large_image_takes_few_bytes_too(size: int) -> None:
 
 def test_the_fingerprint_tells_what_the_bytes_depend_on() -> None:
     assert f"zlib-{zlib.ZLIB_RUNTIME_VERSION}" in PNG.fingerprint
+    assert "tiles-" in PNG.fingerprint
+    assert "pillow-" in PNG.fingerprint
     assert "resvg-" in PNG.fingerprint
-    assert "svg-" in PNG.fingerprint.partition("resvg-")[2]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 23, 24, 54, 83, 690])

@@ -290,6 +290,8 @@ def test_what_the_font_does_not_have_is_shown_by_simpler_characters(text: str, s
 def test_a_label_that_cannot_be_lettered_is_refused(text: str, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         PRINTER.print(sheet_of(SheetOptions(caption=LabelText.TITLE)), make_labels(1, text))
+    with pytest.raises(ValueError, match=named):
+        PRINTER.check(text)
 
 
 def test_labels_have_their_looks_and_share_their_logo() -> None:

@@ -110,9 +110,7 @@ def test_the_image_has_the_exact_size_and_is_read(
     assert image.size == (size, size)
     assert read(image.convert("L")).text == LINK
     path = tmp_path / "image.png"
-    # zbar loses finder patterns drawn as circles in some images of 1000 pixels and more (it reads
-    # those with square and rounded ones): it gets large images halved.
-    image.reduce(2 if size > 900 else 1).save(path)
+    image.save(path)
     assert read_with_zbar(path) == LINK
 
 
@@ -133,7 +131,9 @@ def test_webp_keeps_a_background_transparent(look: Look) -> None:
 
 @pytest.mark.parametrize("look", [ON_NOTHING, FLOATING])
 def test_jpeg_refuses_a_transparent_background_with_a_way_out(look: Look) -> None:
-    with pytest.raises(ValueError, match=r"JPEG knows no transparency.* png, svg or webp"):
+    with pytest.raises(
+        ValueError, match=r"JPEG knows no transparency; .* background, or png, svg or webp"
+    ):
         JPEG.render(drawing(look))
 
 
@@ -193,7 +193,7 @@ def test_the_fingerprints_tell_what_the_bytes_depend_on() -> None:
     assert "libjpeg-" in JPEG.fingerprint
     for renderer in (WEBP, JPEG):
         assert f"pillow-{Image.__version__}-resvg-" in renderer.fingerprint
-        assert "svg-" in renderer.fingerprint.partition("resvg-")[2]
+        assert "tiles-" in renderer.fingerprint
 
 
 @pytest.mark.parametrize("renderer", BOTH)

@@ -169,12 +169,12 @@ def test_archives_take_turns_at_drawing(
     add(app, acme, *(CodeDraft(destination="https://a.example") for _ in range(35)))
     pictures, drawing, most = app.services.images.pictures, 0, 0
 
-    def counted(plans: Any) -> Any:
+    def counted(*arguments: Any) -> Any:
         nonlocal drawing, most
         drawing += 1
         most = max(most, drawing)
         try:
-            return pictures(plans)
+            return pictures(*arguments)
         finally:
             drawing -= 1
 
@@ -191,6 +191,9 @@ def test_nothing_of_an_archive_stays_in_the_cache(
     kept: list[str] = []
     monkeypatch.setattr(app.services.cache, "set", lambda key, *_: kept.append(key))
     assert owner.get(url).status_code == 200
+    assert owner.get(url, params={"color": "0a3d62", "shape": "dot"}).status_code == 200
+    assert owner.get(url, params={"color": "0a3d62", "format": "svg"}).status_code == 200
+    assert owner.get(url.replace("images.zip", "sheet.pdf"), params={"color": "0a3d62"})
     assert kept == []
     assert owner.get(f"{acme.code_url}/image").status_code == 200
     assert len(kept) == 1

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import re
 
+import msgspec
 import pytest
 import zxingcpp
 from falcon.testing import Result
 from PIL import Image
 
-from core.app import Application
+from core.app import Application, create_app
 from core.domain.accounts import Role
+from core.domain.images import ImageOptions
+from core.domain.looks import Look
 from core.errors import InvalidFields
+from core.settings import ImagesSettings
 from tests.http.conftest import Api, Tenant
 
 
@@ -184,6 +189,47 @@ def test_any_tag_is_answered_304_where_there_is_an_image(member: Api, acme: Tena
     refused = member.get(image, query_string="color=fff", headers=any_tag)
     assert refused.status_code == 422
     assert refused.json["errors"][0]["field"] == "color"
+
+
+class TestStricterGuard:
+    """`images.min_contrast` as it is after it was raised."""
+
+    @pytest.fixture
+    def sections(self) -> dict[str, dict[str, object]]:
+        return {"images": {"min_contrast": 12.0}}
+
+    def test_a_look_that_would_be_refused_by_now_is_not_confirmed_by_its_tag(
+        self, app: Application, member: Api, acme: Tenant
+    ) -> None:
+        before = create_app(msgspec.structs.replace(app.settings, images=ImagesSettings()))
+        now, then = (
+            services.images.plan_code("HTTP://QZ.TEST/R/ACME-MENU", ImageOptions(), look)
+            for services in (app.services, before.services)
+            for look in [Look(color="#c0392b")]
+        )
+        assert now.entity_tag != then.entity_tag
+        known = {"If-None-Match": then.entity_tag}
+        answer = member.get(f"{acme.code_url}/image", params={"color": "c0392b"}, headers=known)
+        assert "5.4 to 1" in refused(answer)["color"]
+        # Black on white needs no proof, so that its tags outlive all settings of looks.
+        plain = before.services.images.plan_code("HTTP://QZ.TEST/R/ACME-MENU", ImageOptions())
+        known = {"If-None-Match": plain.entity_tag}
+        assert member.get(f"{acme.code_url}/image", headers=known).status_code == 304
+
+
+def test_the_picture_that_was_read_is_the_one_that_is_served(
+    app: Application, member: Api, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise AssertionError("drawn once more")
+
+    monkeypatch.setattr(type(app.services.images), "draw", refuse)
+    query = {"shape": "dot", "size": "640", "width_mm": "40"}
+    answer = member.get(f"{acme.code_url}/image", params=query)
+    assert decoded(answer) == "HTTP://QZ.TEST/R/ACME-MENU"
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert image.size == (640, 640)
+        assert image.info["dpi"][0] == pytest.approx(640 / 40 * 25.4, abs=0.1)
 
 
 def test_the_size_of_no_logo_is_no_look(member: Api, acme: Tenant) -> None:
@@ -497,10 +543,86 @@ class TestPresetsOnly:
         style = {"style": str(acme.style_id)}
         assert member.get(f"{acme.code_url}/image", params=style).status_code == 200
 
+    def test_what_is_advised_is_not_refused(
+        self, app: Application, member: Api, acme: Tenant
+    ) -> None:
+        admin = Api(app, {"Cookie": acme.cookies[Role.ADMIN]})
+        draft = {"name": "House", "default": True, "background": "transparent", "shape": "dot"}
+        assert admin.post(f"{acme.url}/styles", draft).status_code == 201
+        image = f"{acme.code_url}/image"
+        for image_format in ("text", "jpeg"):
+            query = {"format": image_format}
+            told = refused(member.get(image, params=query))["format"]
+            assert "style=plain" in told
+            assert "=ffffff" not in told
+            assert member.get(image, params=query | {"style": "plain"}).status_code == 200
+        draft |= {"name": "Shop", "logo": str(acme.logo_id)}
+        assert admin.post(f"{acme.url}/styles", draft).status_code == 201
+        (told,) = refused(member.get(image, params={"symbol": "micro"})).values()
+        assert "take symbol=qr, or style=plain" in told
+        # The guard names what is wrong of the preset, and who may change it is not the caller.
+        with pytest.raises(InvalidFields, match=r"; only presets .* have this one changed, or"):
+            app.services.images.picture(
+                app.services.images.plan("HELLO", ImageOptions(), Look(color="#ffee00"))
+            )
+
+
+def test_formats_without_looks_advise_only_what_helps(
+    app: Application, member: Api, acme: Tenant
+) -> None:
+    image = f"{acme.code_url}/image"
+    given = refused(member.get(image, params={"format": "text", "color": "0a3d62"}))["format"]
+    assert "style=plain" not in given
+    assert "caption" not in given
+    admin = Api(app, {"Cookie": acme.cookies[Role.ADMIN]})
+    draft = {"name": "House", "default": True, "color": "0a3d62"}
+    assert admin.post(f"{acme.url}/styles", draft).status_code == 201
+    assert "style=plain" in refused(member.get(image, params={"format": "text"}))["format"]
+    # A page that is too wide is so in any look.
+    wide = {"format": "pdf", "width_mm": "9000"}
+    assert "style=plain" not in refused(member.get(image, params=wide))["format"]
+
+
+@pytest.mark.parametrize(
+    ("content", "level", "field", "words"),
+    [
+        ("é", "L", "symbol", "choose symbol=qr"),
+        ("x" * 20, "L", "symbol", "at most 15 fit into a Micro QR code; choose symbol=qr, or sh"),
+        ("x" * 14, "M", "error_correction", "at most 13 fit .*: L holds 15, or shorten it"),
+        ("x" * 14, "H", "error_correction", "no error correction H; choose L or lower, or symb"),
+        ("x" * 20, "H", "symbol", "no error correction H; choose symbol=qr"),
+    ],
+)
+def test_a_micro_qr_code_that_cannot_be_names_what_to_change(
+    member: Api, acme: Tenant, content: str, level: str, field: str, words: str
+) -> None:
+    body = {"content": content, "error_correction": level, "symbol": "micro"}
+    (told,) = refused(member.post(f"{acme.url}/images", body)).items()
+    assert told[0] == field
+    assert re.search(words, told[1]), told
+
+
+def test_a_logo_and_too_long_a_content_are_told_what_helps(owner: Api, acme: Tenant) -> None:
+    body = {"content": "x" * 1300, "logo": str(acme.logo_id), "size": 1000}
+    told = refused(owner.post(f"{acme.url}/images", body))["logo"]
+    assert "at error correction H at most 1273 fit; shorten it, or take logo=none" in told
+    assert "lower level" not in told
+
 
 def test_a_content_that_is_too_long_is_told_how_long_it_may_be_at_its_level(
     member: Api, acme: Tenant
 ) -> None:
+    for level in ("L", "M", "Q", "H"):
+        body = {"content": "x" * 2954, "error_correction": level}
+        told = refused(member.post(f"{acme.url}/images", body))["content"]
+        assert f"at error correction {level} at most" in told
+        assert "2953" in told
+    body = {"content": "x" * 1700, "error_correction": "Q"}
+    told = refused(member.post(f"{acme.url}/images", body))["error_correction"]
+    assert "choose a lower level: M holds 2331, or shorten it" in told
+    told = refused(member.post(f"{acme.url}/images", {"content": "x" * 8000}))["content"]
+    assert "images.max_content" in told
+    assert "2953 bytes" in told
     for level, most, length, field in (
         ("L", 2953, 3000, "content"),
         ("M", 2331, 2400, "error_correction"),

@@ -105,6 +105,26 @@ def test_a_caption_is_lettered_or_refused(
     assert titled == named
 
 
+def test_each_code_that_cannot_be_printed_is_named(
+    app: Application, owner: Api, acme: Tenant, url: str
+) -> None:
+    drafts = [
+        CodeDraft("https://example.com/", slug="east", title="Tokyo 東京"),
+        CodeDraft("https://example.com/", slug="good", title="Größe"),
+        CodeDraft("https://example.com/", slug="pizza", title="Menu \N{SLICE OF PIZZA}"),
+        CodeDraft("https://example.com/", slug="long-" * 10 + "one"),
+    ]
+    app.services.codes.create_many(acme.id, drafts, None)
+    query = {"caption": "title", "rows": "50", "columns": "12"}
+    answer = owner.get(url, params=query)
+    assert answer.status_code == 422
+    told = [(error["field"], error["message"]) for error in answer.json["errors"]]
+    named = {(field, message.partition(":")[0]) for field, message in told}
+    assert {("caption", "east"), ("caption", "pizza")} <= named
+    assert ("preset", "long-" * 10 + "one") in named
+    assert not any(message.startswith("good: cap") for _, message in told)
+
+
 def test_a_tag_and_a_grid_of_ones_own(app: Application, owner: Api, acme: Tenant, url: str) -> None:
     add(app, acme, "one", "two", tags=("Door",))
     query = {"tag": "door", "page": "100x150", "rows": "2", "columns": "1", "outline": "true"}

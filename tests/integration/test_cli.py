@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ from PIL import Image
 from core.app import create_app
 from core.domain.accounts import Credentials
 from core.domain.codes import CodeDraft
+from core.domain.images import ErrorCorrection, ImageOptions, SymbolKind
+from core.domain.looks import FinderShape, ModuleShape
 from core.domain.scans import Visit
 from core.domain.validation import Secret
 from core.http.routes import ROUTES
@@ -296,6 +299,28 @@ def test_render_says_what_is_wrong(quietzone: Shell, arguments: list[str], words
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_render_tells_what_each_option_takes(quietzone: Shell) -> None:
+    done = quietzone("render", "--help")
+    assert done.returncode == 0
+    told = " ".join(done.stdout.split())
+    own = {"format", "logo", "style", "download"}
+    for name in set(ImageOptions.__struct_fields__) - own:
+        assert re.search(rf"--{name.replace('_', '-')} TEXT [A-Z]", told), name
+    for choices in (ModuleShape, FinderShape, ErrorCorrection, SymbolKind):
+        assert f"One of {', '.join(choices)}." in told
+    assert "0 to 20" in told
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--format", "jpeg", "--background", "transparent"], ["--color", "#0a3d62"]]
+)
+def test_render_advises_nothing_that_it_lacks(quietzone: Shell, arguments: list[str]) -> None:
+    done = quietzone("render", "HELLO", *arguments)
+    assert done.returncode == 1
+    assert "format: " in done.stderr
+    assert "style" not in done.stderr
 
 
 def test_render_draws_a_typed_content(quietzone: Shell, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from core.domain.images import Drawing, ErrorCorrection, SymbolKind, lay_out
 from core.domain.logos import Logo, LogoInfo, LogoType
 from core.domain.looks import PLAIN, FinderShape, Look, ModuleShape
 from core.errors import FieldProblem, InvalidFields
-from core.services.scannability import Scannability
+from core.services.scannability import Alike, Scannability
 from plugins.encoders.segno_encoder import SegnoEncoder
 from plugins.renderers.png import PngRenderer
 from tests.contract.reading import read_with_zbar
@@ -151,6 +151,8 @@ def test_another_reader_reads_what_passes(look: Look, tmp_path: Path) -> None:
         (Look(**ROUND), LINK, 300, 1),
         (Look(background="transparent", **ROUND), LINK, 300, 0),
         (Look(background="#d6eaf8", **ROUND), LINK, 300, 2),
+        # Modules of 8 pixels, as wide as the blocks by which zxing-cpp tells dark from light.
+        (Look(background="#d6eaf8"), "https://example.com/cedff", 240, 2),
         (Look(**ROUND), LINK, 300, 20),
         (Look(**DOTS), LONGER, 300, 4),
         (with_logo(BADGE, 25, **ROUND), LONGER, 300, 4),
@@ -359,3 +361,38 @@ def test_a_look_that_reads_as_something_else_does_not_pass() -> None:
     drawing = draw(Look(color="#0a3d62"))
     with pytest.raises(InvalidFields):
         GUARD.check(drawing, LINK + "/")
+
+
+def test_of_many_that_are_alike_one_is_read_from_all_views_and_every_other_as_it_is() -> None:
+    spoiler = Spoiler(lambda drawing: drawing.layout.size != 300)
+    guard = Scannability(spoiler, min_contrast=3.0)
+    contents = [f"HTTPS://QR.EXAMPLE/R/{number:08}" for number in range(6)]
+    drawings = [draw(Look(**DOTS), content) for content in contents]
+    # The small view cannot be read, so that nothing is known of any of them.
+    alike: Alike = set()
+    for drawing, content in zip(drawings, contents, strict=True):
+        with pytest.raises(InvalidFields):
+            guard.check(drawing, content, alike)
+    assert not alike
+    for drawing, content in zip(drawings, contents, strict=True):
+        assert GUARD.check(drawing, content, alike) == RASTER.render(drawing)
+    assert len(alike) == 1
+    # One picture each is drawn, and read: what it holds is looked at.
+    spoiler.drawn = 0
+    for drawing, content in zip(drawings, contents, strict=True):
+        guard.check(drawing, content, alike)
+    assert spoiler.drawn == len(drawings)
+    with pytest.raises(InvalidFields):
+        guard.check(drawings[0], contents[1], alike)
+    # Nor is a look known that differs in anything.
+    with pytest.raises(InvalidFields):
+        guard.check(draw(Look(color="#0a3d62", **DOTS), LINK), LINK, alike)
+
+
+@pytest.mark.parametrize("look", [SOUND[name] for name in ("noise 20 percent", "caption")])
+def test_what_was_read_of_one_code_holds_for_others_of_its_size(look: Look) -> None:
+    chance = random.Random(look.color)
+    for _ in range(25):
+        slug = "".join(chance.choices("0123456789ABCDEFGHJKMNPQRSTVWXYZ", k=8))
+        content = LINK[:-8] + slug
+        GUARD.check(draw(look, content), content)
