@@ -483,6 +483,12 @@ class ScanStore(Protocol):
     def snapshot(self) -> AbstractContextManager[None]:
         """All that is asked in the block is answered as of one moment, whatever is stored then."""
 
+    def generation(self, organization_id: UUID, code_id: UUID | None) -> int:
+        """A number that grows whenever something that is counted of them has changed.
+
+        Cheap: it tells whether an answer that was kept is still the right one.
+        """
+
     def counts(
         self, organization_id: UUID, code_id: UUID | None, spans: Sequence[Span]
     ) -> Sequence[Count]:

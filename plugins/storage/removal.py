@@ -24,6 +24,7 @@ _REMOVE_VISITORS = (
     " (SELECT day, code_id, visitor FROM visitors WHERE code_id = ? LIMIT ?)"
 )
 _FIRST_DAY = "SELECT MIN(day) FROM code_days WHERE subject_id = ?"
+_REMOVE_GENERATION = "DELETE FROM generations WHERE subject_id = ?"
 _REMOVE_CODE = "DELETE FROM codes WHERE id = ?"
 
 
@@ -66,6 +67,7 @@ class Removal:
                 return removed
         (first,) = self._execute(database, _FIRST_DAY, key).fetchone()
         if first is None:
+            self._execute(database, _REMOVE_GENERATION, key)
             self._execute(database, _REMOVE_CODE, key)
             return 0
         days = (first, first + _DAYS)

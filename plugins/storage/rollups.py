@@ -94,6 +94,12 @@ _BREAKDOWNS = (
     " GROUP BY dimension, value"
 )
 
+_GENERATION = "SELECT number FROM generations WHERE subject_id = ?"
+
+_GENERATION_COLUMNS = {"subject_id": "uuid", "number": "bigint"}
+
+_ADVANCE = "ON CONFLICT (subject_id) DO UPDATE SET number = generations.number + 1"
+
 _OWN_CODE = "SELECT 1 FROM codes WHERE id = ? AND organization_id = ? AND NOT deleted"
 
 _KNOWN_VALUES = (
@@ -191,6 +197,7 @@ class Rollups:
         self._days.subtract(database, organization_id, code_id, days)
         database.execute_sql(sql(_SUBTRACT), (key(code_id), *days, key(organization_id)))
         database.execute_sql(sql(_REMOVE_EMPTY), (key(organization_id), *days))
+        self._advance(database, [organization_id.hex])
 
     def clear(self, database: Connection, table: str, subject: UUID, days: tuple[int, int]) -> None:
         """Remove all counts of these days; `table` is `code` or `organization`."""
@@ -202,6 +209,14 @@ class Rollups:
         ):
             text = self._connections.sql(statement.format(table=table))
             database.execute_sql(text, (key, *span))
+        self._advance(database, [subject.hex])
+
+    def generation(self, subject: UUID) -> int:
+        """Another number than before, wherever the counts of the subject have changed."""
+        with self._connections.connection() as database:
+            text = self._connections.sql(_GENERATION)
+            row = database.execute_sql(text, (self._connections.key(subject),)).fetchone()
+        return 0 if row is None else int(row[0])
 
     def counts(
         self, organization_id: UUID, code_id: UUID | None, spans: Sequence[Span]
@@ -328,6 +343,12 @@ class Rollups:
         self._connections.insert_many(database, name, _COLUMNS, ordered, _ADD.format(table=name))
         self._quarters.add(database, table, counted.quarters)
         self._days.add(database, table, counted.days)
+        self._advance(database, sorted({subject for subject, _ in counted.days}))
+
+    def _advance(self, database: Connection, subjects: Sequence[str]) -> None:
+        """Begin a new generation of the counts of these codes, or of these organisations."""
+        rows = [(subject, 1) for subject in subjects]
+        self._connections.insert_many(database, "generations", _GENERATION_COLUMNS, rows, _ADVANCE)
 
     def _told(
         self, database: Connection, organization: str, code: str, day: int, known: tuple[str, ...]

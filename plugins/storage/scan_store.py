@@ -282,6 +282,10 @@ class DatabaseScanStore:
         """A transaction that only reads."""
         return self._connections.snapshot()
 
+    def generation(self, organization_id: UUID, code_id: UUID | None) -> int:
+        """How often the counts have changed."""
+        return self._rollups.generation(organization_id if code_id is None else code_id)
+
     def counts(
         self, organization_id: UUID, code_id: UUID | None, spans: Sequence[Span]
     ) -> Sequence[Count]:

@@ -457,6 +457,16 @@ class OrganizationQuarter(Model):
         primary_key = CompositeKey("subject", "slot")
 
 
+class Generation(Model):
+    """How often the counts of a code, or of an organisation, have changed."""
+
+    subject_id = UUIDField(primary_key=True)
+    number = BigIntegerField()
+
+    class Meta:
+        table_name = "generations"
+
+
 class KeptScans(Model):
     """One row: scans before `since` may have been removed for their age."""
 
@@ -530,6 +540,7 @@ ALL: tuple[type[Model], ...] = (
     OrganizationDay,
     CodeQuarter,
     OrganizationQuarter,
+    Generation,
     KeptScans,
     Visitor,
     JournalPosition,

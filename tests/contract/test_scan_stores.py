@@ -583,6 +583,36 @@ def test_what_is_asked_within_a_snapshot_is_of_one_moment(scans: ScanStore, code
     assert asked() != before
 
 
+def test_a_generation_ends_where_a_number_changes(backend: Backend, code: Code) -> None:
+    other = add_code(backend, code.organization_id)
+    stranger = add_code(backend, add_organization(backend).id)
+
+    def generations() -> list[int]:
+        subjects = [(code.organization_id, code.id), (code.organization_id, other.id)]
+        subjects += [(code.organization_id, None), (stranger.organization_id, None)]  # type: ignore[list-item]
+        return [backend.scans.generation(*subject) for subject in subjects]
+
+    def changed() -> list[bool]:
+        nonlocal before
+        now = generations()
+        found = [one > earlier for one, earlier in zip(now, before, strict=True)]
+        before = now
+        return found
+
+    before = generations()
+    backend.scans.append([scan(code)])
+    assert changed() == [True, False, True, False]
+    backend.scans.append([scan(other, bot=True)])
+    assert changed() == [False, True, True, False]
+    backend.scans.append([])
+    backend.scans.tidy(NOON.date(), NOON + DAY, 100)
+    assert changed() == [False] * 4
+    backend.scans.rebuild(lambda done, whole: None)
+    assert changed()[0]
+    backend.storage.codes.delete(other.organization_id, other.id)
+    assert changed()[2]
+
+
 def test_a_batch_is_on_the_disk_before_it_is_taken_for_stored(backend: Backend, code: Code) -> None:
     connections: Any = backend.scans._connections  # type: ignore[attr-defined]
     setting = {"sqlite": "PRAGMA synchronous", "postgres": "SHOW synchronous_commit"}[backend.name]

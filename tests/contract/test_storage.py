@@ -51,6 +51,7 @@ MIGRATIONS = [
     "0004_quarters",
     "0005_days",
     "0006_removal",
+    "0007_generations",
 ]
 NOW = datetime(2026, 3, 29, 1, 2, 3, 456789, tzinfo=UTC)
 

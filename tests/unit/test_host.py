@@ -541,7 +541,7 @@ def test_one_name_may_serve_two_kinds(offer):
             "ScanStore",
             (
                 "open, close, append, rebuild, position, tidy, tallies, forget, salt, "
-                "snapshot, counts, days, breakdowns, latest, totals"
+                "snapshot, generation, counts, days, breakdowns, latest, totals"
             ),
         ),
         (
