@@ -115,6 +115,8 @@ class CacheSettings(Struct, frozen=True):
     code_ttl: Annotated[float, Meta(ge=0, le=0.9)] = 0.8
     code_grace: Annotated[float, Meta(ge=0)] = 86400.0
     max_codes: Annotated[int, Meta(ge=0, le=10_000_000)] = 10_000
+    answer_ttl: PositiveFloat = 3600.0
+    answer_lag: Annotated[float, Meta(ge=0, le=3600)] = 10.0
 
 
 class CodesSettings(Struct, frozen=True):

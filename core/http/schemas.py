@@ -276,6 +276,11 @@ class TimelineQuery(Selection, frozen=True):
     compare: Comparison | None = None
     width: Annotated[int, Meta(ge=NARROWEST, le=WIDEST)] = 640
 
+    @property
+    def selection(self) -> Selection:
+        """The window alone."""
+        return Selection(**{name: getattr(self, name) for name in Selection.__struct_fields__})
+
 
 class StatsQuery(Struct, frozen=True):
     """Which window the numbers are of; they have no points, and so no interval."""

@@ -19,6 +19,7 @@ from core.ports import (
     Storage,
 )
 from core.services.accounts import Accounts
+from core.services.answers import Answers
 from core.services.archives import Archives
 from core.services.codes import CodeService
 from core.services.enrichment import Enrichment
@@ -104,6 +105,7 @@ class Services:
             settings.journal, self.scan_store, self.enrichment, settings.scans, clock, token_bytes
         )
         self.statistics = Statistics(self.scan_store, components.periods, settings.scans, clock)
+        self.answers = Answers(self.scan_store, self.cache, settings.cache)
         self.exports = Exports(self.scan_store)
         self.supervisor = Supervisor(settings)
         self._opened: list[Storage | ScanStore | Cache] = []

@@ -11,6 +11,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from core.domain.periods import Interval, Window, between, parse_end
 from core.domain.scans import (
@@ -200,6 +201,22 @@ class Statistics:
             previous=previous,
             updated_at=now,
         )
+
+    def as_of_now(self, selection: Selection) -> tuple[object, ...]:
+        """What an answer depends on, besides counts: the question, and what the time makes of it.
+
+        Equal at two moments where today is the same day, and a named period the same window.
+        """
+        asked: tuple[object, ...] = astuple(selection)
+        if selection.timezone not in _zones():
+            return asked
+        now, zone = self._clock(), ZoneInfo(selection.timezone)
+        asked = (*asked, now.astimezone(zone).date())
+        period = self._periods.get(selection.period or _USUAL_PERIOD)
+        if period is None or (selection.interval or period.intervals[0]) not in period.intervals:
+            return asked
+        window = period.window(now, zone, None, selection.interval)
+        return (*asked, window.start_at, window.end_at)
 
     def _windows(
         self,

@@ -48,6 +48,10 @@ store = "{kind}"
 rotate_after = 1.0
 {scans}
 
+[cache]
+# What is counted shows at once.
+answer_lag = 0.0
+
 [log]
 # Not a line for each of thousands of scans.
 requests = false

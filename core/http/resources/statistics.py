@@ -11,12 +11,15 @@ from typing import ClassVar
 from uuid import UUID
 
 import falcon
+import msgspec
 
 from core.domain.scans import RecordedScan
 from core.errors import FieldProblem, InvalidFields
+from core.http.conditional import not_modified
 from core.http.request import Request
 from core.http.resources.base import Queries, Resource, put_json
 from core.http.schemas import ScanList, ScansQuery, ScanView, StatsQuery, TimelineQuery
+from core.services.answers import Answer
 from core.services.chart import draw
 from core.services.statistics import Timeline as TimelineDocument
 
@@ -41,24 +44,29 @@ class _Timeline(Resource):
         query: TimelineQuery = req.context.query
         media_type = _preferred(req, resp, "application/json", "text/csv", "image/svg+xml")
         problems = _meaningless(req, media_type, _ONLY_IN)
-        try:
-            timeline = self.services.statistics.timeline(
-                org_id, qr_id, query, compare=query.compare is not None
-            )
-        except InvalidFields as error:
-            raise InvalidFields([*error.problems, *problems]) from None
-        if problems:
-            raise InvalidFields(problems)
-        match media_type:
-            case "text/csv":
-                resp.text = _csv(timeline)
-                resp.content_type = _CSV
-            case "image/svg+xml":
-                resp.text = draw(timeline, name, query.width)
-                resp.content_type = "image/svg+xml"
-                resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
-            case _:
-                put_json(resp, timeline)
+        chart = (query.width, name) if media_type == "image/svg+xml" else ()
+
+        def make() -> bytes:
+            try:
+                timeline = self.services.statistics.timeline(
+                    org_id, qr_id, query, compare=query.compare is not None
+                )
+            except InvalidFields as error:
+                raise InvalidFields([*error.problems, *problems]) from None
+            if problems:
+                raise InvalidFields(problems)
+            match media_type:
+                case "text/csv":
+                    return _csv(timeline).encode()
+                case "image/svg+xml":
+                    return draw(timeline, name, query.width).encode()
+            return msgspec.json.encode(timeline)
+
+        asked = self.services.statistics.as_of_now(query.selection)
+        what = ("timeline", media_type, tuple(problems), asked, query.compare, *chart)
+        _send(req, resp, self.services.answers.fetch(org_id, qr_id, what, make), media_type)
+        if chart:
+            resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
 
 
 class Timeline(_Timeline):
@@ -109,8 +117,14 @@ class _Stats(Resource):
 
     def answer(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID | None) -> None:
         """Send the numbers."""
-        query: StatsQuery = req.context.query
-        put_json(resp, self.services.statistics.stats(org_id, qr_id, query.selection))
+        selection = req.context.query.selection
+
+        def make() -> bytes:
+            return msgspec.json.encode(self.services.statistics.stats(org_id, qr_id, selection))
+
+        what = ("stats", self.services.statistics.as_of_now(selection))
+        answer = self.services.answers.fetch(org_id, qr_id, what, make)
+        _send(req, resp, answer, "application/json")
 
 
 class Stats(_Stats):
@@ -128,6 +142,16 @@ class OrganizationStats(_Stats):
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Send the totals of all codes together."""
         self.answer(req, resp, org_id, None)
+
+
+def _send(req: Request, resp: falcon.Response, answer: Answer, media_type: str) -> None:
+    """Send a document, or 304 where the client has it."""
+    resp.set_header("ETag", answer.entity_tag)
+    if not_modified(req, answer.entity_tag):
+        resp.status = 304
+        return
+    resp.data = answer.body
+    resp.content_type = _CSV if media_type == "text/csv" else media_type
 
 
 def _preferred(req: Request, resp: falcon.Response, *types: str) -> str:

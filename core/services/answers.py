@@ -1,0 +1,118 @@
+"""Keeps the answers of timelines and statistics until a number in them may have changed."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from threading import Lock
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from core.ports import Cache, ScanStore
+from core.services.flights import Flights
+from core.settings import CacheSettings
+
+_MAX_SUBJECTS = 10_000
+"""Of so many codes and organisations each process remembers the generation."""
+
+
+class Answer(Struct, frozen=True, array_like=True):
+    """A document as it is sent, with its strong entity tag (RFC 9110, 8.8.3)."""
+
+    body: bytes
+    entity_tag: str
+
+
+class _Kept(Struct, frozen=True, array_like=True):
+    generation: int
+    answer: Answer
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Kept).decode
+
+
+class Answers:
+    """Documents that are made of counts, kept for `cache.answer_ttl` while no count changes.
+
+    Whether one has changed is asked at most every `cache.answer_lag` seconds: an answer is never
+    further behind the stored scans. `clock` counts seconds and never goes back.
+    """
+
+    def __init__(
+        self,
+        store: ScanStore,
+        cache: Cache,
+        settings: CacheSettings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._settings = settings
+        self._clock = clock
+        self._lock = Lock()
+        self._generations: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
+        self._flights: Flights[Answer] = Flights()
+
+    def fetch(
+        self,
+        organization_id: UUID,
+        code_id: UUID | None,
+        name: tuple[object, ...],
+        make: Callable[[], bytes],
+    ) -> Answer:
+        """The answer of that name, from the cache, or made now and kept.
+
+        Whatever the answer depends on, apart from the counts of the code or organisation, has to be
+        in `name`. Of many who ask for it at once one makes it; what `make` raises, all of them do.
+        """
+        generation = self._generation(organization_id, code_id)
+        key = f"answer:{_digest(organization_id, code_id, *name)}"
+
+        def fetch() -> Answer:
+            kept = self._kept(key)
+            if kept is not None and kept.generation == generation:
+                return kept.answer
+            body = make()
+            answer = Answer(body, f'"{blake2b(body, digest_size=16).hexdigest()}"')
+            self._cache.set(key, _encode(_Kept(generation, answer)), self._settings.answer_ttl)
+            return answer
+
+        return self._flights.run(f"{key}:{generation}", fetch)
+
+    def _generation(self, organization_id: UUID, code_id: UUID | None) -> int:
+        subject, now = code_id or organization_id, self._clock()
+        with self._lock:
+            known = self._generations.get(subject)
+            if known is not None and now - known[1] < self._settings.answer_lag:
+                return known[0]
+        generation = self._store.generation(organization_id, code_id)
+        with self._lock:
+            # NOTE: it is as old as its question, because a count may have changed meanwhile.
+            self._generations[subject] = generation, now
+            self._generations.move_to_end(subject)
+            if len(self._generations) > _MAX_SUBJECTS:
+                self._generations.popitem(last=False)
+        return generation
+
+    def _kept(self, key: str) -> _Kept | None:
+        data = self._cache.get(key)
+        if data is None:
+            return None
+        try:
+            return _decode(data)
+        except msgspec.MsgspecError:
+            # Another version of the service has put it there.
+            return None
+
+
+def _digest(*parts: object) -> str:
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        digest.update(repr(part).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
