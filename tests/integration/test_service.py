@@ -51,7 +51,8 @@ def test_the_whole_job_over_a_real_socket(service: Service) -> None:
     scan = service.request("GET", "/r/menu", headers={"User-Agent": PHONE})
     assert (scan.status, scan.headers["Location"]) == (302, "https://example.com/menu")
     address = f"{codes}/{created.json()['id']}/timeline?period=7d"
-    service.wait_until(lambda: key("GET", address).json()["total"] > 0)
+    code = f"{codes}/{created.json()['id']}"
+    service.wait_until(lambda: key("GET", code).json()["scans_total"] > 0)
     timeline = key("GET", address).json()
     assert timeline["total"] == timeline["points"][-1]["scans"] == 1
 
@@ -74,7 +75,7 @@ def test_scans_of_many_clients_at_once_are_all_counted(service: Service) -> None
     for thread in threads:
         thread.join()
     assert statuses == [302] * 200
-    service.wait_until(lambda: me("GET", f"{codes}/{code}/stats").json()["scans"] >= 200)
+    service.wait_until(lambda: me("GET", f"{codes}/{code}").json()["scans_total"] >= 200)
     stats = me("GET", f"{codes}/{code}/stats").json()
     assert (stats["scans"], stats["unique"]) == (200, 1)
 
@@ -206,17 +207,17 @@ def test_a_refused_image_leaves_no_traceback_in_the_log(service: Service) -> Non
     assert "Traceback" not in service.log
 
 
-@pytest.mark.parametrize("body", [b"zz\r\n{}", b"-2\r\n{}", b"2\r\n{}xx\r\n", b"5\r\n{}"])
-def test_a_body_that_is_framed_wrongly_is_the_clients_fault(service: Service, body: bytes) -> None:
+def test_a_body_that_is_framed_wrongly_is_the_clients_fault(service: Service) -> None:
     head = (
         b"POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n"
     )
-    with socket.create_connection(service.address, timeout=30) as connection:
-        connection.sendall(head + body)
-        connection.shutdown(socket.SHUT_WR)
-        answer = connection.makefile("rb").read()
-    assert answer.startswith(b"HTTP/1.1 400 "), answer[:200]
+    for body in (b"zz\r\n{}", b"-2\r\n{}", b"2\r\n{}xx\r\n", b"5\r\n{}"):
+        with socket.create_connection(service.address, timeout=30) as connection:
+            connection.sendall(head + body)
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 400 "), (body, answer[:200])
     assert "Traceback" not in service.log
 
 
@@ -254,7 +255,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_that_was_answered_is_lo
                 continue
             answered += answer.status == 302
     service.wait_until(lambda: service.request("GET", "/health/ready").status == 200)
-    service.wait_until(lambda: me("GET", f"{codes}/{code}/stats").json()["scans"] >= answered)
+    service.wait_until(lambda: me("GET", f"{codes}/{code}").json()["scans_total"] >= answered)
     counted = me("GET", f"{codes}/{code}/stats").json()["scans"]
     # A scan may be counted whose answer the kill cut off; none may be answered and not counted.
     assert answered <= counted <= 60
@@ -289,7 +290,7 @@ def test_a_settings_file_that_was_edited_changes_nothing_for_the_next_drainer(
             os.kill(drainer, signal.SIGKILL)
         service.wait_until(lambda: bool(set(service.drainers()) - set(killed)))
         assert service.request("GET", "/r/edited", headers={"User-Agent": PHONE}).status == 302
-        service.wait_until(lambda: me("GET", f"{codes}/{code}/stats").json()["scans"] == 1)
+        service.wait_until(lambda: me("GET", f"{codes}/{code}").json()["scans_total"] == 1)
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -304,7 +305,7 @@ threads = 1
 sync = "always"
 [accounts]
 argon2_memory_kib = 16384
-argon2_time_cost = 100
+argon2_time_cost = 30
 """
     )
     with Service(tmp_path, QUIETZONE_CONFIG=str(config)) as service, ThreadPoolExecutor() as pool:

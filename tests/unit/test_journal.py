@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from core.domain.scans import Visit
-from core.services.journal import writer
+from core.services.journal import losses, writer
 from core.services.journal.folder import LOCK, SUFFIX, File
 from core.services.journal.losses import LossCounter, Losses
 from core.services.journal.records import (
@@ -449,6 +449,31 @@ def test_what_cannot_be_counted_in_the_file_now_is_added_later(
     counter.write()
     counter.write()
     assert LossCounter(tmp_path, lambda: NOW).read() == Losses(NOW, 2, 0, NOW)
+    counter.close()
+
+
+def test_each_process_counts_in_a_place_of_its_own_and_the_dead_are_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "_PLACES", 3)
+    monkeypatch.setattr(losses, "_SIZE", losses._HEAD.size + 3 * losses._PLACE.size)
+    LossCounter(tmp_path, lambda: NOW).begin()
+    # Four more than there are places: each is taken over with what its owner has counted.
+    for n in range(1, 8):
+        counter = LossCounter(tmp_path, lambda: NOW)
+        counter.open()
+        counter.add(dropped=1)
+        counter.add(unsynced=2)
+        counter.close()
+        assert counter.read() == Losses(NOW, n, 2 * n, NOW)
+    alive = LossCounter(tmp_path, lambda: NOW)
+    alive.open()
+    LossCounter(tmp_path, lambda: NOW).begin()
+    other = LossCounter(tmp_path, lambda: NOW)
+    other.add(dropped=5)
+    assert other.read().dropped == 5
+    other.close()
+    alive.close()
 
 
 @pytest.mark.parametrize("fails", ["dup", "fdatasync"])

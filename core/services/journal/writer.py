@@ -79,6 +79,7 @@ class Journal:
         """Get ready; `disk` waits for the disk from now on. The first scan makes the file."""
         self._disk = disk
         self._stop.clear()
+        self._losses.open()
 
     def keep(self) -> None:
         """Write out in the background what `record` leaves to it, until `close`."""
@@ -95,6 +96,7 @@ class Journal:
         self._report(at_once=True)
         with self._lock:
             self._finish()
+            self._losses.close()
 
     def record(self, visit: Visit) -> None:
         """Make the scan safe from the end of this process; where that is impossible, count it.
