@@ -20,6 +20,8 @@ from core.ports import ScanStore
 from core.services import Components, Services, utc_now
 from core.settings import Settings, load
 
+_TALKATIVE = ("PIL", "fontTools", "peewee", "playhouse")
+
 
 class Application(falcon.App[Request, falcon.Response]):
     """The WSGI application, with what belongs to it."""
@@ -94,6 +96,9 @@ def _choose_scan_store(settings: Settings, host: PluginHost) -> ScanStore:
 
 def configure_logging(settings: Settings) -> None:
     """Write the log to standard error, from `log.level` up."""
-    logging.basicConfig(
-        level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    level = logging.getLevelNamesMapping()[settings.log.level.upper()]
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in _TALKATIVE:
+        # NOTE: at level debug they log from the threads that draw, and a handler's lock belongs to
+        # gevent's greenlets: threads that wait for it may never be woken.
+        logging.getLogger(name).setLevel(max(level, logging.INFO))

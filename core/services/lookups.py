@@ -17,6 +17,9 @@ from core.settings import CacheSettings
 _PAUSE = 1.0
 """So long, in seconds, nobody asks a storage that has just failed, where an answer is known."""
 
+_LONG_PAUSE = 5.0
+"""So long nobody waits for a storage that has kept somebody waiting, unless it answers before."""
+
 _MAX_MISSES = 1000
 """So many slugs of no code are remembered: whoever tries slugs must not push out codes."""
 
@@ -38,7 +41,7 @@ class Lookups:
         storage: Storage,
         settings: CacheSettings,
         clock: Callable[[], float] = time.monotonic,
-        patience: float = 0.1,
+        patience: float = 1.0,
     ) -> None:
         self._storage = storage
         self._settings = settings
@@ -80,8 +83,11 @@ class Lookups:
         else:
             if is_new:
                 threading.Thread(target=self._ask, args=(key, question), daemon=True).start()
-            question.done.wait(max(0.0, question.began + self._patience - now))
-            if question.error is not None or not question.done.is_set():
+            if not question.done.wait(max(0.0, question.began + self._patience - now)):
+                with self._lock:
+                    self._silent_until = max(self._silent_until, self._clock() + _LONG_PAUSE)
+                return known
+            if question.error is not None:
                 return known
         if question.error is not None:
             raise question.error
@@ -136,8 +142,10 @@ class Lookups:
                 _log.warning("codes are followed as they were known last: %s", error)
         elif error is not None:
             _log.error("a code cannot be looked up", exc_info=error)
-        elif self._is_away:
-            _log.warning("codes are followed as they are again")
+        else:
+            self._silent_until = 0.0
+            if self._is_away:
+                _log.warning("codes are followed as they are again")
         self._is_away = is_away
 
 

@@ -197,6 +197,10 @@ class Connections(ABC):
         """Let the transactions in the block wait for the disk, whatever others do."""
 
     @abstractmethod
+    def scrub(self) -> None:
+        """Let nothing remain of what was deleted, where the database would keep it for a while."""
+
+    @abstractmethod
     def migration_lock(self) -> AbstractContextManager[Connection]:
         """A connection, with all other processes kept from migrating."""
 

@@ -16,6 +16,9 @@ from plugins.storage.tables import GRAVEYARD, to_uuid
 _DAYS = 14
 """The counts of so many days are removed in one transaction."""
 
+_WEIGHT = 50
+"""That takes about as long as the removal of so many scans."""
+
 _NEXT_CODE = "SELECT id, organization_id FROM codes WHERE deleted LIMIT 1"
 _LOCK_CODE = "SELECT id FROM codes WHERE id = ?"
 _REMOVE_SCANS = "DELETE FROM scans WHERE id IN (SELECT id FROM scans WHERE code_id = ? LIMIT ?)"
@@ -61,20 +64,21 @@ class Removal:
         lock = " FOR UPDATE" if database.for_update else ""
         if not self._execute(database, _LOCK_CODE + lock, key).fetchall():
             return 0
+        # The numbers of the organisation come first: people look at them.
+        (first,) = self._execute(database, _FIRST_DAY, key).fetchone()
+        if first is not None:
+            days = (first, first + _DAYS)
+            if owner != GRAVEYARD:
+                self._rollups.subtract(database, owner, code, days)
+            self._rollups.clear(database, "code", code, days)
+            return _WEIGHT
         for statement in (_REMOVE_SCANS, _REMOVE_VISITORS):
             removed: int = self._execute(database, statement, key, limit).rowcount
             if removed:
                 return removed
-        (first,) = self._execute(database, _FIRST_DAY, key).fetchone()
-        if first is None:
-            self._execute(database, _REMOVE_GENERATION, key)
-            self._execute(database, _REMOVE_CODE, key)
-            return 0
-        days = (first, first + _DAYS)
-        if owner != GRAVEYARD:
-            self._rollups.subtract(database, owner, code, days)
-        self._rollups.clear(database, "code", code, days)
-        return _DAYS
+        self._execute(database, _REMOVE_GENERATION, key)
+        self._execute(database, _REMOVE_CODE, key)
+        return 0
 
     def _execute(self, database: Connection, statement: str, *parameters: Any) -> Any:
         return database.execute_sql(self._connections.sql(statement), parameters)

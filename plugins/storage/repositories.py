@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,7 @@ from core.api import (
     Role,
     Session,
     SlugTaken,
+    StorageUnavailable,
     Style,
     User,
     slug_key,
@@ -101,11 +102,8 @@ class OrganizationRepository(_Repository):
         """Remove it and all that is its own; the scans of its codes go later."""
         table, code, style = tables.Organization, tables.Code, tables.Style
         with self._connections.transaction() as database:
-            # NOTE: a default style is changed under the lock on its organisation, codes are written
-            # under locks on their styles, and scans are appended under locks on their codes, taken
-            # in this order. Without it, the cascade could wait for an append that waits for the
-            # cascade.
-            _lock_organization(database, organization_id)
+            # NOTE: everybody locks styles, then codes, then the organisation, and rows of one kind
+            # by their ids. Otherwise this could wait for somebody who waits for this.
             styles = style.select(style.id).where(style.organization == organization_id)
             _lock(database, styles.order_by(style.id))
             codes = code.select(code.id).where(code.organization == organization_id)
@@ -559,7 +557,9 @@ class CodeRepository(_Repository):
             for of_code in (count, tag):
                 database.execute(of_code.delete().where(of_code.code == code_id))
             _bury(database, own)
-        Removal(self._connections).code(code_id, organization_id, _REMOVED_AT_ONCE)
+        # It is gone for everybody; what cannot be removed now is removed later.
+        with suppress(StorageUnavailable):
+            Removal(self._connections).code(code_id, organization_id, _REMOVED_AT_ONCE)
         return True
 
     def _order(self, sort: CodeSort) -> Any:
@@ -828,19 +828,15 @@ def _bury(database: Connection, which: Any, **changes: Any) -> None:
 
 
 def _unset_default(database: Connection, style: Style) -> None:
-    # Whoever makes another style the default waits here, before either of us has one.
-    _lock_organization(database, style.organization_id)
+    if database.for_update:
+        # Whoever makes another style the default waits here, where nobody has locked a row yet.
+        key = int.from_bytes(style.organization_id.bytes[:8], signed=True)
+        database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (key,))
     table = tables.Style
     own = table.organization == style.organization_id
+    _lock(database, table.select(table.id).where(own).order_by(table.id))
     others = own & table.is_default & (table.id != style.id)
     database.execute(table.update(is_default=False).where(others))
-
-
-def _lock_organization(database: Connection, organization_id: UUID) -> None:
-    """Keep others out who lock it as well, but nobody who adds what belongs to it."""
-    table = tables.Organization
-    own = table.select(table.id).where(table.id == organization_id)
-    _lock(database, own, "FOR NO KEY UPDATE")
 
 
 def _of_style(style: Style) -> dict[str, Any]:

@@ -237,15 +237,18 @@ class DatabaseScanStore:
         yesterday = today - timedelta(days=1)
         sql = self._connections.sql
         with self._connections.transaction() as database:
-            database.execute(tables.Salt.delete().where(tables.Salt.day < yesterday))
+            salts = database.execute(tables.Salt.delete().where(tables.Salt.day < yesterday))
             oldest = (yesterday - date(1970, 1, 1)).days
             removed: int = database.execute_sql(sql(_REMOVE_VISITORS), (oldest, limit)).rowcount
+            secrets = salts.rowcount or removed
             if before is not None:
                 since = to_microseconds(before)
                 database.execute_sql(sql(_KEEP_SINCE), (since, since))
                 parameters = (since, limit)
                 cursor = database.execute_sql(sql(_REMOVE_SCANS), parameters)
                 removed = max(removed, cursor.rowcount)
+        if secrets:
+            self._connections.scrub()
         return limit if self._removal.step(limit) else removed
 
     def tallies(self, first: date) -> Mapping[date, tuple[int, int]]:

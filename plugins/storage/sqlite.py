@@ -194,6 +194,12 @@ class SqliteConnections(Connections):
         finally:
             database.execute_sql("PRAGMA synchronous = NORMAL")
 
+    def scrub(self) -> None:
+        """The write-ahead log has the pages from before; somebody who reads it may keep it."""
+        if self._journal_mode == "wal":
+            with self.write_lock(), self.connection() as database:
+                database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     @contextmanager
     def migration_lock(self) -> Iterator[Connection]:
         """Migrations are writes as others are, in transactions of their own."""

@@ -1014,6 +1014,27 @@ def test_of_defaults_that_are_added_at_the_same_time_one_stays(storage: Storage)
         assert len(styles) == 4
 
 
+def test_organizations_are_deleted_while_scans_arrive_and_styles_change(backend: Backend) -> None:
+    storage = backend.storage
+
+    def rush(number: int) -> list[Any]:
+        organization = add_organization(storage, slug=f"o{number}")
+        codes = [make_code(organization, f"code-{number}-{n}") for n in range(4)]
+        storage.codes.add(codes)
+        styles = [add_style(storage, organization, name, is_default=True) for name in "ab"]
+        batch = [Scan(code.id, organization.id, NOW, None, False) for code in codes]
+        return at_the_same_time(
+            *[lambda: backend.scans.append(batch)] * 2,
+            *[lambda style=style: storage.styles.update(style) for style in styles],  # type: ignore[misc]
+            lambda: storage.organizations.delete(organization.id),
+        )
+
+    for number in range(10):
+        for outcome in rush(number):
+            assert outcome in (None, True, False) or isinstance(outcome, Conflict), outcome
+    assert storage.organizations.all() == []
+
+
 def test_a_failed_default_leaves_the_one_before(
     storage: Storage, organization: Organization
 ) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +331,23 @@ def test_the_timeline_of_a_code_reads_ranges_of_a_key_alone(
                 plan = [row[3] for row in explained]
             key = "USING PRIMARY KEY (subject_id=? AND day>? AND day<?)"
             assert any(key in step for step in plan), plan
+
+
+def test_nothing_remains_of_salts_and_visitors(sqlite: Backend) -> None:
+    code = add_code(sqlite, add_organization(sqlite).id)
+    salt, visitor = b"salt of a day long gone" * 2, b"hash of a person"
+    sqlite.scans.salt(NOON.date(), salt)
+    sqlite.scans.append([Scan(code.id, code.organization_id, NOON, visitor, False)])
+    path = sqlite.context.data / "quietzone.db"
+
+    def held() -> bool:
+        files = [path, path.with_name(f"{path.name}-wal")]
+        data = b"".join(file.read_bytes() for file in files)
+        return salt in data or visitor in data
+
+    assert held()
+    sqlite.scans.tidy((NOON + timedelta(days=3)).date(), None, 100)
+    assert not held()
 
 
 def test_nobody_else_may_read_the_database(tmp_path: Path) -> None:

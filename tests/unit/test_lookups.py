@@ -162,6 +162,9 @@ def test_nobody_waits_for_a_slow_storage_where_the_code_is_known() -> None:
     # One asks; all of them, that one too, are answered with what is known.
     assert [desk.find("menu") for _ in range(3)] == [code] * 3
     assert len(desk.shelf.asked) == 2
+    # Nor does anybody wait who comes a little later, for whatever code.
+    desk.now += 4.9
+    assert desk.find("menu") == code
     desk.shelf.gate.set()
     while desk.find("menu") != changed:
         pass

@@ -71,7 +71,7 @@ _FORGET_BATCH = 100
 
 # Removed rows at a time, so that nobody waits long for them, and how often that is looked for.
 _TIDY_BATCH = 2000
-_TIDY_EVERY = timedelta(minutes=5)
+_TIDY_EVERY = timedelta(seconds=30)
 
 # After which time a file that is still being made has been left by a process that was killed.
 _ABANDONED = timedelta(minutes=5)
