@@ -6,10 +6,10 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import peewee
@@ -31,6 +31,8 @@ from plugins.storage.repositories import DatabaseStorage
 from plugins.storage.scan_store import DatabaseScanStore
 
 Version = tuple[int, int, int]
+
+T = TypeVar("T")
 
 _POLL = 0.0005
 """How often, in seconds, a waiting writer looks whether another process still writes."""
@@ -83,20 +85,23 @@ class _Database(PooledSqliteDatabase):  # type: ignore[misc]
             pass
         except OSError as error:
             raise peewee.OperationalError(str(error)) from error
-        return super()._connect()
+        # The first connections of all change the file to WAL mode, one after the other.
+        return self._patiently(super()._connect)
 
     def begin(self, lock_type: str | None = None) -> None:
-        """Begin a transaction; asks again for `patience` seconds while the file is locked."""
+        """Begin a transaction."""
+        self._patiently(super().begin, lock_type)
+
+    def _patiently(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do it, again and again for `patience` seconds while the file is locked."""
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                super().begin(lock_type)
-            except peewee.OperationalError as error:
+                return work(*arguments)
+            except (peewee.OperationalError, sqlite3.OperationalError) as error:
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(_POLL)
-            else:
-                return
 
 
 class SqliteConnections(Connections):
