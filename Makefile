@@ -57,7 +57,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/.made
 
 $(VENV)/.installed-dev: setup.cfg pyproject.toml | $(VENV)/.made
 	@echo "Installing Quietzone and its development tools into $(VENV)"
-	@$(PIP) install --editable '.[dev,postgres]'
+	@$(PIP) install --editable '.[dev,memcached,postgres]'
 	@touch $@ $(VENV)/.installed
 
 # AS_ROOT becomes empty for root, `sudo -n` where that works without a password, else false.
