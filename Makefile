@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 # What the tests need from the system: a command and, after the colon, its Debian package.
 # The PostgreSQL server is found where Debian puts it as well, which is not in PATH.
-SYSTEM := memcached:memcached zbarimg:zbar-tools curl:curl gs:ghostscript initdb:postgresql pngcheck:pngcheck
+SYSTEM := memcached:memcached zbarimg:zbar-tools curl:curl gs:ghostscript initdb:postgresql openssl:openssl pngcheck:pngcheck
 export PATH := $(PATH):/usr/sbin:$(or $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin))),/usr/bin)
 
 .DEFAULT_GOAL := help

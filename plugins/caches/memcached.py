@@ -28,7 +28,7 @@ from core.api import (
 from plugins.caches.connections import Clock, Network, Place, deadline
 from plugins.caches.framing import Keys, is_counter, pack, unpack
 from plugins.caches.memory import MemoryCache
-from plugins.caches.server import Server, Spawn, delete, in_background
+from plugins.caches.server import Server, Spawn, delete, in_background, is_refusal
 from plugins.caches.tiered import TieredCache
 
 _MAX_LIFE = 30 * 24 * 3600
@@ -39,6 +39,7 @@ _AN_AGE = 1_000_000_000
 _MAX_COUNT = 2**63
 
 _COUNTED = re.compile(rb"VA \d+[^\r\n]*\r\n(\d+) *\r\n")
+_WORD = re.compile(r"[!-~]+")
 _PORT = re.compile(r"\d{1,5}")
 
 
@@ -71,8 +72,10 @@ class MemcachedSettings(PluginSettings, frozen=True, kw_only=True):
             raise ValueError("servers: the same server is listed twice; list it once")
         if (self.username is None) != (self.password is None):
             raise ValueError("password: username and password belong together; set both or none")
-        if self.username is not None and not re.fullmatch(r"[!-~]+", self.username):
+        if self.username is not None and not _WORD.fullmatch(self.username):
             raise ValueError("username: must be ASCII without blanks, and not empty")
+        if self.password is not None and not _WORD.fullmatch(self.password.reveal()):
+            raise ValueError("password: must be ASCII without blanks, and not empty")
         if not self.tls and (self.tls_ca or self.tls_certificate or self.tls_key):
             raise ValueError("tls: is false, but there are certificates; set it to true")
         if self.tls_key and not self.tls_certificate:
@@ -173,7 +176,9 @@ class MemcachedCache:
         def store(client: PooledClient) -> None:
             try:
                 _expect(client.set(name, frame, _life(ttl), noreply=False), True)
-            except MemcacheServerError:
+            except MemcacheServerError as error:
+                if not is_refusal(error):
+                    raise
                 # The server is full, or takes only smaller values: the old one must not stay.
                 server.count_error()
                 delete(client, [name])
@@ -309,7 +314,9 @@ class MemcachedCache:
         frame = pack(name, bytes(512), self._now() + _AN_AGE)
         try:
             client.set(name, frame, _life(1), noreply=False)
-        except MemcacheServerError:
+        except MemcacheServerError as error:
+            if not is_refusal(error):
+                raise
             # A full server is one that works.
             return
         data = client.get(name)

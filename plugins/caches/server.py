@@ -8,7 +8,7 @@ from threading import Lock, Semaphore, Thread
 from typing import TypeVar
 
 from pymemcache.client.base import PooledClient
-from pymemcache.exceptions import MemcacheServerError
+from pymemcache.exceptions import MemcacheServerError, MemcacheUnexpectedCloseError
 
 from plugins.caches.breaker import Breaker
 from plugins.caches.connections import Clock, Network, Place, deadline, seconds_left
@@ -81,15 +81,17 @@ class Server:
         the key of which an old value may be left on the server where the operation fails.
         """
         if not self._breaker.is_open and self._acquire():
+            granted = seconds_left(self._clock)
             try:
                 # Whoever has waited for a connection may find that the server has failed meanwhile.
-                if not self._breaker.is_open:
+                if granted > 0 and not self._breaker.is_open:
                     return operation(self._client)
-            except MemcacheServerError:
-                # The server works and says that it cannot do this, for want of memory mostly.
-                self.count_error()
             except Exception as error:  # noqa: BLE001 - whatever it is, the answer is of no use.
-                self._fail(error)
+                self.count_error()
+                # Where others have used up the time, the server is not to blame.
+                is_late = isinstance(error, TimeoutError) and granted < self._timeout / 2
+                if not is_late and not is_refusal(error):
+                    self._fail(error)
             finally:
                 self._slots.release()
         if changes is not None:
@@ -113,7 +115,6 @@ class Server:
         return False
 
     def _fail(self, error: Exception) -> None:
-        self.count_error()
         # Connections that are idle now may be broken as well, or hold answers that came too late.
         self._network.renew()
         if self._breaker.trip() and not self._is_closed:
@@ -159,6 +160,14 @@ class Server:
         for start in range(0, len(keys), _BATCH):
             with deadline(self._timeout, self._clock):
                 delete(self._client, keys[start : start + _BATCH])
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a server that works says that it cannot do this, for want of memory mostly."""
+    # NOTE: to pymemcache a connection that is cut is an error of the server's as well.
+    return isinstance(error, MemcacheServerError) and not isinstance(
+        error, MemcacheUnexpectedCloseError
+    )
 
 
 def delete(client: PooledClient, keys: Sequence[str]) -> None:
