@@ -7,6 +7,7 @@ the TLS handshake, signing in, sending, each piece of the answer) counts down on
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
@@ -29,18 +30,24 @@ _NO_OP_DONE = b"MN\r\n"
 _deadline: ContextVar[float] = ContextVar("deadline")
 
 
-@contextmanager
-def deadline(seconds: float, clock: Clock) -> Iterator[None]:
+class deadline:  # noqa: N801 - it is used as a function is.
     """All connections that are used in the block, by this thread or greenlet, end after `seconds`.
 
     Within another deadline the earlier one holds.
     """
-    until = clock() + seconds
-    token = _deadline.set(min(until, _deadline.get(until)))
-    try:
-        yield
-    finally:
-        _deadline.reset(token)
+
+    # PERF: a class of its own takes a third of the time of a generator with @contextmanager.
+    __slots__ = ("_token", "_until")
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self._until = clock() + seconds
+
+    def __enter__(self) -> None:
+        until = self._until
+        self._token = _deadline.set(min(until, _deadline.get(until)))
+
+    def __exit__(self, *_: object) -> None:
+        _deadline.reset(self._token)
 
 
 def seconds_left(clock: Clock) -> float:
@@ -174,10 +181,12 @@ class Connection:
         connected = self._connected()
         if family != socket.AF_UNIX:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # NOTE: gevent's socket waits as long as its own timeout says, so it is set for this.
-            connected.settimeout(max(0.001, self._left()))
-        connected.connect(address)
-        connected.setblocking(False)
+        try:
+            connected.connect(address)
+        except BlockingIOError:
+            self._wait(select.POLLOUT)
+            if error := connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(error, os.strerror(error)) from None
         if self._network.tls is not None and not isinstance(self._place, str):
             self._poll.unregister(connected)
             self._socket = None

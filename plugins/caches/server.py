@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
-from threading import Lock, Semaphore, Thread
+from threading import Condition, Lock, Thread
 from typing import TypeVar
 
 from pymemcache.client.base import PooledClient
@@ -56,8 +57,8 @@ class Server:
         self._breaker = Breaker(retry_after, clock)
         self._lock = Lock()
         self._is_closed = False
-        # PERF: the pool raises where it is exhausted, so the waiting for a connection is done here.
-        self._slots = Semaphore(max_connections)
+        # The pool raises where it is exhausted, so the waiting for a connection is done here.
+        self._slots = Slots(max_connections)
         self._client = PooledClient(
             place, socket_module=network, no_delay=True, default_noreply=False
         )
@@ -107,9 +108,7 @@ class Server:
 
     def _acquire(self) -> bool:
         """Wait for one of the connections, until the deadline."""
-        if self._slots.acquire(blocking=False):
-            return True
-        if self._slots.acquire(timeout=max(0.0, seconds_left(self._clock))):
+        if self._slots.acquire() or self._slots.wait(max(0.0, seconds_left(self._clock))):
             return True
         self.count_error()
         return False
@@ -177,6 +176,44 @@ def delete(client: PooledClient, keys: Sequence[str]) -> None:
     answers = client.raw_command(commands + "mn", b"MN\r\n")
     if len(answers.split()) != len(keys) or not set(answers.split()) <= {b"DELETED", b"NOT_FOUND"}:
         raise ValueError("the server does not answer to a deletion")
+
+
+class Slots:
+    """So many may do something at a time; a semaphore that hardly costs while nobody has to wait.
+
+    PERF: with gevent, taking and giving back a `threading.Semaphore` is 15 us of some 100.
+    """
+
+    def __init__(self, number: int) -> None:
+        # Taking from a deque and putting back are atomic.
+        self._free = deque([None] * number)
+        self._condition = Condition(Lock())
+        self._waiting = 0
+
+    def acquire(self) -> bool:
+        """Take a slot if one is free."""
+        try:
+            self._free.pop()
+        except IndexError:
+            return False
+        return True
+
+    def wait(self, seconds: float) -> bool:
+        """Take a slot once one is free, if that is within so many seconds."""
+        with self._condition:
+            # NOTE: counted before looking again, since `release` looks at it after giving back.
+            self._waiting += 1
+            try:
+                return self._condition.wait_for(self.acquire, seconds)
+            finally:
+                self._waiting -= 1
+
+    def release(self) -> None:
+        """Give the slot back."""
+        self._free.append(None)
+        if self._waiting:
+            with self._condition:
+                self._condition.notify()
 
 
 def in_background(task: Callable[[], None]) -> None:
