@@ -37,7 +37,7 @@ KEYS = 1000
 IMAGE = bytes(range(256)) * 2
 """Of the size of a PNG of 300 pixels."""
 
-OPEN_SECONDS = 4.0
+OPEN_SECONDS = 4.5
 DRIP_SECONDS = 0.005
 
 
