@@ -20,6 +20,7 @@ class Mode(Enum):
     GARBAGE = "answers with something else"
     TRUNCATE = "answers by half and hangs up"
     STALL = "answers by half, and no more"
+    FLOOD = "answers without end"
     RESET = "resets the connection at every command"
     HANG_UP = "accepts connections and ends them at once"
 
@@ -138,6 +139,9 @@ class Proxy:
                 return False
             case Mode.STALL:
                 client.sendall(piece[: len(piece) // 2])
+            case Mode.FLOOD:
+                while True:
+                    client.sendall(b"x" * 65536)
             case Mode.BLACKHOLE:
                 pass
             case _:

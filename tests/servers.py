@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import psycopg
 
@@ -262,12 +263,14 @@ class Memcached:
             answer = b""
             while not answer.endswith(b"END\r\n"):
                 answer += connection.recv(65536)
-        return re.findall(r"key=(\S+)", answer.decode())
+        return [unquote(key) for key in re.findall(r"key=(\S+)", answer.decode())]
 
     def suspend(self) -> None:
         """Let it accept connections and answer nothing."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # The signal takes a moment to reach all of its threads.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def resume(self) -> None:
         """Let it go on."""

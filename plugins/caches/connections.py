@@ -24,6 +24,8 @@ Place = tuple[str, int] | str
 _PIECE = 65536
 _LATE_PIECES = 16
 
+_TOO_LATE = "the server has not answered in time"
+
 _NO_OP = b"\r\nmn\r\n"
 _NO_OP_DONE = b"MN\r\n"
 
@@ -156,6 +158,12 @@ class Connection:
 
     def _receive(self) -> bytes:
         connected = self._connected()
+        if self._left() <= 0:
+            # What has arrived in time counts, even if the process was busy with something else
+            # meanwhile, such as a greenlet that draws. Who sends without end must not use that.
+            self._late += 1
+            if self._late > _LATE_PIECES:
+                raise TimeoutError(_TOO_LATE)
         while True:
             try:
                 return connected.recv(_PIECE)
@@ -185,6 +193,8 @@ class Connection:
             connected.connect(address)
         except BlockingIOError:
             self._wait(select.POLLOUT)
+            if not self._poll.poll(0):
+                raise TimeoutError("the server does not accept the connection in time") from None
             if error := connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise OSError(error, os.strerror(error)) from None
         if self._network.tls is not None and not isinstance(self._place, str):
@@ -259,19 +269,12 @@ class Connection:
                 self._wait(select.POLLIN)
 
     def _wait(self, event: int) -> None:
-        """Wait until the socket is ready, or raise TimeoutError at the deadline."""
-        connected = self._connected()
+        """Wait until the socket may be ready; raises TimeoutError after the deadline."""
         left = self._left()
-        self._poll.modify(connected, event)
-        if self._poll.poll(max(0.0, left) * 1000):
-            if left > 0:
-                return
-            # An answer may have been there in time while the process was busy with something else,
-            # such as a greenlet that draws. A server that goes on sending must not use that.
-            self._late += 1
-            if self._late <= _LATE_PIECES:
-                return
-        raise TimeoutError("the server has not answered in time")
+        if left <= 0:
+            raise TimeoutError(_TOO_LATE)
+        self._poll.modify(self._connected(), event)
+        self._poll.poll(left * 1000)
 
     def _left(self) -> float:
         return seconds_left(self._network.clock)

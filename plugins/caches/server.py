@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context
+from functools import partial
 from threading import Condition, Lock, Thread
 from typing import TypeVar
 
@@ -121,7 +123,8 @@ class Server:
 
     def _start_trial(self) -> None:
         try:
-            self._spawn(self._try)
+            # NOTE: greenlets inherit the context of whoever starts them, and with it his deadline.
+            self._spawn(partial(Context().run, self._try))
         except RuntimeError:
             # No thread can be started; the process has other sorrows.
             self._breaker.fail_trial(frozenset(), missed_too_many=False)

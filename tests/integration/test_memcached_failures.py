@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -401,6 +402,30 @@ def test_bytes_that_are_not_ours_are_a_miss_and_counted(
     assert cache.get("key") == b"set"
 
 
+@contextmanager
+def scripted(answer: Callable[[bytes], bytes]) -> Iterator[str]:
+    """The name of a server that gives to each command the answer that is made up for it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client, suppress(OSError):
+                while command := client.recv(65536):
+                    client.sendall(answer(command))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -422,33 +447,38 @@ def test_bytes_that_are_not_ours_are_a_miss_and_counted(
 def test_no_answer_whatsoever_is_taken_for_a_value(
     make: Callable[..., MemcachedCache], clock: Clock, answer: bytes
 ) -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
+    with scripted(lambda _: answer) as name:
+        cache = make(name, timeout_ms=100, connect_timeout_ms=100)
+        for _ in range(3):
+            for operation in OPERATIONS.values():
+                if operation is not OPERATIONS["add"]:
+                    assert operation(cache) is None
+                clock.ahead += 1.1
+        cache.close()
 
-    def serve() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            with client:
-                try:
-                    while client.recv(65536):
-                        client.sendall(answer)
-                except OSError:
-                    pass
 
-    thread = threading.Thread(target=serve)
-    thread.start()
-    cache = make(f"127.0.0.1:{listener.getsockname()[1]}", timeout_ms=100, connect_timeout_ms=100)
-    for _ in range(3):
-        for operation in OPERATIONS.values():
-            if operation is not OPERATIONS["add"]:
-                assert operation(cache) is None
-            clock.ahead += 1.1
-    cache.close()
-    listener.shutdown(socket.SHUT_RDWR)
-    thread.join()
-    listener.close()
+def test_what_a_server_refuses_to_keep_is_deleted_there(
+    make: Callable[..., MemcachedCache],
+) -> None:
+    commands: list[bytes] = []
+
+    def answer(command: bytes) -> bytes:
+        commands.append(command)
+        if command.startswith(b"set "):
+            return b"SERVER_ERROR out of memory storing object\r\n"
+        return b"END\r\n" if command.startswith(b"get ") else b"DELETED\r\nMN\r\n"
+
+    with scripted(answer) as name:
+        cache = make(name)
+        cache.set("key", b"value", 60)
+        stored = Keys("quietzone", SCOPE)("key").encode()
+        assert [command.split(b"\r\n")[0].split()[:2] for command in commands] == [
+            [b"set", stored],
+            [b"delete", stored],
+        ]
+        assert cache.get("key") is None
+        assert commands[-1].split()[0] == b"get"
+        cache.close()
 
 
 # Servers that cannot be reached, or will not have us.
@@ -759,6 +789,36 @@ def test_one_failing_server_of_three_costs_only_its_share(
             # Where a server is taken out, the keys of the others stay where they are.
             fewer = make(*reversed(names[1:]))
             assert dict(fewer.get_many(keys)) == {key: key.encode() for key in hits}
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def test_a_server_that_had_too_little_time_is_not_left_aside_for_it(
+    make: Callable[..., MemcachedCache],
+) -> None:
+    servers = [Memcached() for _ in range(2)]
+    try:
+        with (
+            Proxy(("127.0.0.1", servers[0].port), delay=1.2) as slow,
+            Proxy(("127.0.0.1", servers[1].port)) as silent,
+        ):
+            cache = make(slow.name, silent.name, timeout_ms=2000, connect_timeout_ms=2000)
+            name = Keys("quietzone", SCOPE)
+            keys = [f"key {number}" for number in range(20)]
+            for key in keys:
+                cache.set(key, b"value", 60)
+            held = [server.keys() for server in servers]
+            on_slow, on_silent = (next(key for key in keys if name(key) in each) for each in held)
+            slow.mode, silent.mode = Mode.DELAY, Mode.BLACKHOLE
+            # One deadline holds for both, and the first server takes more than half of it.
+            assert dict(cache.get_many([on_slow, on_silent])) == {on_slow: b"value"}
+            asked = silent.seen[1]
+            # It is asked again, with all the time that it is due, and then not any more.
+            for _ in range(3):
+                assert cache.get(on_silent) is None
+            assert silent.seen[1] == asked + 1
+            assert cache.figures().aside == (silent.name,)
     finally:
         for server in servers:
             server.stop()
