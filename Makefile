@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 # What the tests need from the system: a command and, after the colon, its Debian package.
 # The PostgreSQL server is found where Debian puts it as well, which is not in PATH.
-SYSTEM := memcached:memcached zbarimg:zbar-tools curl:curl gs:ghostscript initdb:postgresql pngcheck:pngcheck
+SYSTEM := memcached:memcached zbarimg:zbar-tools curl:curl gs:ghostscript initdb:postgresql openssl:openssl pngcheck:pngcheck
 export PATH := $(PATH):/usr/sbin:$(or $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin))),/usr/bin)
 
 .DEFAULT_GOAL := help
@@ -57,7 +57,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/.made
 
 $(VENV)/.installed-dev: setup.cfg pyproject.toml | $(VENV)/.made
 	@echo "Installing Quietzone and its development tools into $(VENV)"
-	@$(PIP) install --editable '.[dev,postgres]'
+	@$(PIP) install --editable '.[dev,memcached,postgres]'
 	@touch $@ $(VENV)/.installed
 
 # AS_ROOT becomes empty for root, `sudo -n` where that works without a password, else false.

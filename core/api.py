@@ -65,6 +65,8 @@ from core.extension.hookspecs import PluginContext, PluginSettings, hookimpl
 from core.ports import (
     ApiKeys,
     Cache,
+    CacheFigures,
+    CacheTraits,
     Codes,
     Encoder,
     Idempotency,
@@ -95,6 +97,8 @@ __all__ = [
     "Bots",
     "BusinessCode",
     "Cache",
+    "CacheFigures",
+    "CacheTraits",
     "Code",
     "CodePage",
     "CodeQuery",

@@ -137,27 +137,89 @@ class Period(Protocol):
         """
 
 
+class CacheTraits(Struct, frozen=True):
+    """What a cache cannot do, for services that would otherwise rely on it.
+
+    `shared` says whether all processes, on all nodes, see the same values: where it is false, what
+    one process deletes or counts, the others never notice. `lag` is for how many seconds a process
+    may go on to see what another one has replaced or deleted. `max_value` is the size in bytes
+    beyond which no value is kept, None where there is no such bound.
+    """
+
+    shared: bool
+    lag: float = 0.0
+    max_value: int | None = None
+
+
+class CacheFigures(Struct, frozen=True):
+    """What only the cache itself knows of its state; None stands for what cannot be told.
+
+    `size` is in bytes. `evictions` are entries that made room for others. `errors` are failed
+    operations and values that were not what had been kept, `too_large` are values beyond
+    `CacheTraits.max_value`; these two count what this process has met since it began. `servers` are
+    those that the cache is spread over, and `aside` those of them that do without for now.
+    """
+
+    entries: int | None = None
+    size: int | None = None
+    evictions: int | None = None
+    errors: int = 0
+    too_large: int = 0
+    servers: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
+
+
 @runtime_checkable
 class Cache(Protocol):
     """Keeps bytes for a while; may forget any of them at any time.
 
-    A cache that is away is an empty one: no method raises, and none takes long.
+    A cache that is away is an empty one: no method but `open` raises, and none takes long. A key is
+    that of a value (`set`, `add`) or that of a counter (`increment`); which of both it is must not
+    change while either lives.
     """
 
+    @property
+    def traits(self) -> CacheTraits:
+        """What the cache cannot do; the same for as long as it lives."""
+
     def open(self) -> None:
-        """Get ready in this process."""
+        """Get ready in this process. Raises ConfigurationError where it can never work."""
 
     def close(self) -> None:
         """Let go of whatever `open` took."""
 
     def get(self, key: str) -> bytes | None:
-        """The value, or None where there is none or it has expired."""
+        """The value, or None where there is none or it has expired; a counter in ASCII digits."""
+
+    def get_many(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        """Those of the values that `get` would find, in as few round trips as possible."""
 
     def set(self, key: str, value: bytes, ttl: float) -> None:
-        """Keep `value` for `ttl` seconds; a value that is too large is not kept."""
+        """Keep `value` for `ttl` seconds; one that is too large, or has no time, is not kept.
+
+        Whatever was kept under the key is forgotten in any case.
+        """
 
     def delete(self, key: str) -> None:
-        """Forget the value, if there is one."""
+        """Forget the value or the counter, if there is one."""
+
+    def add(self, key: str, value: bytes, ttl: float) -> bool:
+        """Keep `value` as `set` does where there is none yet; False where there is one.
+
+        Of several who add at a time one is told True. A cache that is away answers True to all, so
+        that whoever asks for a lease goes on.
+        """
+
+    def increment(self, key: str, ttl: float, by: int = 1) -> int | None:
+        """Count `by` (0 or more) on, and the counter's new value, which begins at `by`.
+
+        No two callers are told the same value of one counter, unless `by` is 0. A counter lives for
+        `ttl` seconds from its beginning, or up to two seconds longer. None where the value cannot
+        be told; it may have been counted then or not.
+        """
+
+    def figures(self) -> CacheFigures:
+        """The state of the cache, for monitoring: may ask servers, so not for every request."""
 
 
 @runtime_checkable

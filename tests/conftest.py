@@ -10,7 +10,7 @@ import pytest
 from core.api import PluginContext, Secret
 from plugins.storage.postgres import PostgresSettings
 from plugins.storage.sqlite import SqliteSettings
-from tests.servers import Backend, Postgres
+from tests.servers import Backend, Memcached, Postgres
 
 BOTH = ["sqlite", "postgres"]
 
@@ -19,6 +19,14 @@ BOTH = ["sqlite", "postgres"]
 def postgres_server() -> Iterator[Postgres]:
     """A running PostgreSQL server, shared by all tests; where none is installed, they fail."""
     server = Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def memcached_server() -> Iterator[Memcached]:
+    """A running memcached server, shared by all tests; where none is installed, they fail."""
+    server = Memcached()
     yield server
     server.stop()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import psycopg
 
@@ -177,6 +180,122 @@ class Postgres:
                 "extra_groups": [],
             }
         return identity
+
+
+class Memcached:
+    """A memcached server on a port of the loopback interface, or on a Unix socket.
+
+    It keeps its port from start to start. `options` are those of its command line; with `tls`, the
+    paths of a certificate and its key, it speaks nothing else.
+    """
+
+    def __init__(
+        self, *options: str, unix: bool = False, tls: tuple[Path, Path] | None = None
+    ) -> None:
+        found = shutil.which("memcached")
+        if found is None:
+            raise FileNotFoundError(f"no memcached in PATH; {HINT}")
+        self._program = found
+        self._options = options
+        self._tls = tls
+        self._folder = Path(tempfile.mkdtemp(prefix="quietzone-memcached-"))
+        self.port = 0 if unix else free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def name(self) -> str:
+        """What the settings call it."""
+        return f"127.0.0.1:{self.port}" if self.port else f"unix:{self._folder / 'socket'}"
+
+    def start(self) -> None:
+        """Start the server, empty, and wait until it accepts connections."""
+        assert self._process is None, "the server runs already"
+        arguments = ["-U", "0", *self._options]
+        if self._tls is not None:
+            certificate, key = self._tls
+            arguments += ["-Z", "-o", f"ssl_chain_cert={certificate},ssl_key={key}"]
+        if self.port:
+            arguments += ["-l", "127.0.0.1", "-p", str(self.port)]
+        else:
+            arguments += ["-s", str(self._folder / "socket"), "-a", "0777"]
+        if os.geteuid() == 0:
+            # It would have to give up its rights to somebody who may read the folder.
+            arguments += ["-u", "root"]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._program, *arguments], stdout=log, stderr=log, cwd=self._folder
+            )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.connect().close()
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+    def connect(self) -> socket.socket:
+        """A bare connection to it."""
+        if self.port:
+            return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(10)
+        try:
+            connection.connect(str(self._folder / "socket"))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def ask(self, command: bytes) -> bytes:
+        """What it answers to a command, up to the end of its first piece."""
+        with self.connect() as connection:
+            connection.sendall(command + b"\r\n")
+            return connection.recv(65536)
+
+    def keys(self) -> list[str]:
+        """The keys of all that it holds."""
+        with self.connect() as connection:
+            connection.sendall(b"lru_crawler metadump all\r\n")
+            answer = b""
+            while not answer.endswith(b"END\r\n"):
+                answer += connection.recv(65536)
+        return [unquote(key) for key in re.findall(r"key=(\S+)", answer.decode())]
+
+    def suspend(self) -> None:
+        """Let it accept connections and answer nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        # The signal takes a moment to reach all of its threads.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once, with all that it holds."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(60)
+        self._process = None
+
+    def stop(self) -> None:
+        """End it and remove its files."""
+        if self._process is not None:
+            self.kill()
+        shutil.rmtree(self._folder)
+
+
+def free_port() -> int:
+    """A port of the loopback interface on which nobody listens now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 class Children:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import sys
 import tomllib
@@ -15,6 +16,7 @@ from types import ModuleType
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 import core.api
@@ -29,11 +31,13 @@ from core.api import (
     lay_out,
 )
 from core.domain.sheets import PRESETS
+from core.domain.validation import read_section
 from core.extension import hookspecs
 from core.extension.host import GROUP, PluginHost
 from core.http.schemas import SheetQuery
 from core.services.enrichment import Enrichment
 from core.settings import Settings, parse
+from plugins.caches.memcached import MemcachedSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -250,3 +254,27 @@ def test_the_page_on_printing_names_every_label_sheet_and_parameter():
     table = page.split("| parameter | | left out |")[1].split("\n\n")[0]
     named = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\|([^|]*)\|", table, re.MULTILINE)))
     assert set(named) == set(SheetQuery.__struct_fields__)
+
+
+def test_the_page_on_caching_names_every_option_of_memcached_with_its_default():
+    page = (ROOT / "docs" / "caching.md").read_text(encoding="utf-8")
+    table = page.split("| `[plugin.memcached]` | default | what it is |")[1].split("\n\n")[0]
+    told = {}
+    for line in table.splitlines()[2:]:
+        names, default, _ = line.strip("|").split("|", 2)
+        told |= dict.fromkeys(re.findall(r"`(\w+)`", names), default.strip().strip("`"))
+    known = {field.name: field.default for field in msgspec.structs.fields(MemcachedSettings)}
+    assert list(told) == list(known)
+    for name, default in known.items():
+        shown = "none" if default in (None, "") else json.dumps(msgspec.to_builtins(default))
+        assert told[name] == shown, name
+
+
+def test_the_example_of_memcached_is_accepted():
+    page = (ROOT / "docs" / "caching.md").read_text(encoding="utf-8")
+    (example,) = [text for language, text in FENCED.findall(page) if language == "toml"]
+    settings = parse(tomllib.loads(example), {})
+    assert settings.cache.backend == "memcached"
+    assert "memcached" in settings.plugins.enabled
+    options = read_section(MemcachedSettings, settings.plugin["memcached"], "plugin.memcached")
+    assert len(options.servers) == 2

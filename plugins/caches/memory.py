@@ -5,14 +5,14 @@ from __future__ import annotations
 import struct
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from hashlib import blake2b
 from threading import Lock
 from typing import Annotated
 
 from msgspec import Meta
 
-from core.api import Cache, PluginSettings, hookimpl
+from core.api import Cache, CacheFigures, CacheTraits, PluginSettings, hookimpl
 
 ENTRY_OVERHEAD = 216
 """What an entry takes beyond its value, in bytes, when the tables have just grown.
@@ -48,6 +48,8 @@ class MemoryCache:
         # images are the many, and objects of their own would cost each of them 60 bytes more.
         self._entries: OrderedDict[bytes, bytes] = OrderedDict()
         self._size = 0
+        self._evictions = 0
+        self._too_large = 0
         self._lock = Lock()
 
     @property
@@ -81,23 +83,85 @@ class MemoryCache:
     def set(self, key: str, value: bytes, ttl: float) -> None:
         """Keep `value` for `ttl` seconds; the least recently used entries make room for it."""
         digest = _digest(key)
-        entry = _EXPIRY.pack(self._clock() + ttl) + value
-        cost = _cost(entry)
         with self._lock:
-            self._remove(digest)
-            if cost > self._max_bytes or ttl <= 0:
-                return
-            # Room is made first, so that the bound holds at every moment.
-            while self._size + cost > self._max_bytes:
-                _, oldest = self._entries.popitem(last=False)
-                self._size -= _cost(oldest)
-            self._entries[digest] = entry
-            self._size += cost
+            self._put(digest, value, self._clock() + ttl)
 
     def delete(self, key: str) -> None:
         """Forget the value, if there is one."""
         with self._lock:
             self._remove(_digest(key))
+
+    @property
+    def traits(self) -> CacheTraits:
+        """Each process has values of its own."""
+        return CacheTraits(shared=False, max_value=self._max_bytes)
+
+    def get_many(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        """The values that there are."""
+        found = ((key, self.get(key)) for key in keys)
+        return {key: value for key, value in found if value is not None}
+
+    def add(self, key: str, value: bytes, ttl: float) -> bool:
+        """Keep `value` where there is none; False where there is one."""
+        digest = _digest(key)
+        with self._lock:
+            if self._live(digest) is not None:
+                return False
+            self._put(digest, value, self._clock() + ttl)
+        return True
+
+    def increment(self, key: str, ttl: float, by: int = 1) -> int | None:
+        """Count on; None for what is no counter."""
+        digest = _digest(key)
+        if ttl <= 0 or by < 0:
+            return None
+        with self._lock:
+            entry = self._live(digest)
+            if entry is None:
+                count, expires_at = by, self._clock() + ttl
+            else:
+                (expires_at,) = _EXPIRY.unpack_from(entry)
+                digits = entry[_EXPIRY.size :]
+                if not digits.isdigit():
+                    return None
+                count = int(digits) + by
+            self._put(digest, b"%d" % count, expires_at)
+        return count
+
+    def figures(self) -> CacheFigures:
+        """What this process keeps, with all that it costs."""
+        with self._lock:
+            return CacheFigures(
+                entries=len(self._entries),
+                size=self._size,
+                evictions=self._evictions,
+                too_large=self._too_large,
+            )
+
+    def _live(self, digest: bytes) -> bytes | None:
+        """The entry, unless its time is over."""
+        entry = self._entries.get(digest)
+        if entry is None or _EXPIRY.unpack_from(entry)[0] <= self._clock():
+            return None
+        return entry
+
+    def _put(self, digest: bytes, value: bytes, expires_at: float) -> None:
+        """Keep the value, if it has any time left and is not too large; forget the one before."""
+        entry = _EXPIRY.pack(expires_at) + value
+        cost = _cost(entry)
+        self._remove(digest)
+        if expires_at <= self._clock():
+            return
+        if cost > self._max_bytes:
+            self._too_large += 1
+            return
+        # Room is made first, so that the bound holds at every moment.
+        while self._size + cost > self._max_bytes:
+            _, oldest = self._entries.popitem(last=False)
+            self._size -= _cost(oldest)
+            self._evictions += 1
+        self._entries[digest] = entry
+        self._size += cost
 
     def _remove(self, digest: bytes) -> None:
         entry = self._entries.pop(digest, None)

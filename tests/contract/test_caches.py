@@ -1,12 +1,22 @@
+"""The contract of caches, held by every one of them; and what is particular to `memory`."""
+
 from __future__ import annotations
 
 import threading
+import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from uuid import uuid4
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from core.api import Cache, Drawing, ErrorCorrection, lay_out
+from core.api import Cache, CacheFigures, CacheTraits, Drawing, ErrorCorrection, lay_out
+from plugins.caches.memcached import MemcachedCache, MemcachedSettings
 from plugins.caches.memory import (
     ENTRY_OVERHEAD,
     MemoryCache,
@@ -14,8 +24,13 @@ from plugins.caches.memory import (
     qz_caches,
     qz_settings,
 )
+from plugins.caches.tiered import TieredCache
 from plugins.encoders.segno_encoder import SegnoEncoder
 from plugins.renderers.png import PngRenderer
+from tests.servers import Memcached
+
+MAX_VALUE = 100_000
+NEAR_SECONDS = 1.0
 
 
 class Clock:
@@ -34,6 +49,11 @@ class DictCache:
     def __init__(self, max_bytes: int, clock: Callable[[], float]) -> None:
         self._max_bytes, self._clock = max_bytes, clock
         self._entries: dict[str, tuple[bytes, float]] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def traits(self) -> CacheTraits:
+        return CacheTraits(shared=False, max_value=self._max_bytes)
 
     def open(self) -> None:
         pass
@@ -45,13 +65,36 @@ class DictCache:
         value, expires_at = self._entries.get(key, (b"", 0.0))
         return value if self._clock() < expires_at else None
 
+    def get_many(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        return {key: value for key in keys if (value := self.get(key)) is not None}
+
     def set(self, key: str, value: bytes, ttl: float) -> None:
-        self._entries.pop(key, None)
-        if len(value) < self._max_bytes:
-            self._entries[key] = (value, self._clock() + ttl)
+        with self._lock:
+            self._entries.pop(key, None)
+            if len(value) <= self._max_bytes:
+                self._entries[key] = (value, self._clock() + ttl)
 
     def delete(self, key: str) -> None:
         self._entries.pop(key, None)
+
+    def add(self, key: str, value: bytes, ttl: float) -> bool:
+        with self._lock:
+            if self.get(key) is not None:
+                return False
+            self.set(key, value, ttl)
+            return True
+
+    def increment(self, key: str, ttl: float, by: int = 1) -> int | None:
+        if ttl <= 0 or by < 0:
+            return None
+        with self._lock:
+            count = by + int(self.get(key) or b"0")
+            until = self._clock() + ttl if self.get(key) is None else self._entries[key][1]
+            self._entries[key] = (str(count).encode(), until)
+            return count
+
+    def figures(self) -> CacheFigures:
+        return CacheFigures(entries=len(self._entries))
 
 
 @pytest.fixture
@@ -59,12 +102,63 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=[MemoryCache, DictCache])
-def cache(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Cache]:
-    cache: Cache = request.param(100_000, clock)
+def memcached(server: Memcached, clock: Clock, scope: str) -> MemcachedCache:
+    """A cache on the server, with patience enough for a busy machine."""
+    patient = MemcachedSettings(
+        servers=(server.name,), connect_timeout_ms=5000, timeout_ms=5000, max_value=MAX_VALUE
+    )
+    return MemcachedCache(patient, scope, clock=time.monotonic, now=clock, spawn=call)
+
+
+def call(task: Callable[[], None]) -> None:
+    """Do here and now what would be done in the background."""
+    task()
+
+
+KINDS = ["memory", "dict", "memcached", "tiered"]
+SHARED = ["memcached", "tiered"]
+
+
+@dataclass
+class Maker:
+    """Makes caches of one kind; those that are shared share what they keep."""
+
+    kind: str
+    clock: Clock
+    server: Callable[[], Memcached]
+    scope: str
+
+    def __call__(self) -> Cache:
+        match self.kind:
+            case "memory":
+                return MemoryCache(MAX_VALUE, self.clock)
+            case "dict":
+                return DictCache(MAX_VALUE, self.clock)
+            case "memcached":
+                return memcached(self.server(), self.clock, self.scope)
+            case "tiered":
+                far = memcached(self.server(), self.clock, self.scope)
+                return TieredCache(MemoryCache(10 * MAX_VALUE, self.clock), far, NEAR_SECONDS)
+        raise ValueError(self.kind)
+
+
+@pytest.fixture
+def make(request: pytest.FixtureRequest, clock: Clock) -> Maker:
+    return Maker(
+        request.param, clock, lambda: request.getfixturevalue("memcached_server"), uuid4().hex
+    )
+
+
+@pytest.fixture
+def cache(make: Maker) -> Iterator[Cache]:
+    cache = make()
     cache.open()
     yield cache
     cache.close()
+
+
+of_every_kind = pytest.mark.parametrize("make", KINDS, indirect=True)
+of_shared_kinds = pytest.mark.parametrize("make", SHARED, indirect=True)
 
 
 def test_the_plugin_offers_the_cache_with_its_bound_from_the_settings() -> None:
@@ -79,6 +173,7 @@ def test_the_plugin_offers_the_cache_with_its_bound_from_the_settings() -> None:
     assert (cache.get("a"), cache.get("b")) == (None, b"x")
 
 
+@of_every_kind
 @pytest.mark.parametrize("value", [b"", b"\x00", bytes(range(256)), b"x" * 50_000])
 def test_what_was_set_is_got_back(cache: Cache, value: bytes) -> None:
     assert cache.get("key") is None
@@ -87,12 +182,14 @@ def test_what_was_set_is_got_back(cache: Cache, value: bytes) -> None:
     assert cache.get("other") is None
 
 
+@of_every_kind
 def test_a_later_value_replaces_an_earlier_one(cache: Cache) -> None:
     cache.set("key", b"old", 60)
     cache.set("key", b"new", 60)
     assert cache.get("key") == b"new"
 
 
+@of_every_kind
 def test_a_value_is_gone_when_its_time_is_over(cache: Cache, clock: Clock) -> None:
     cache.set("key", b"value", 60)
     clock.now += 59.9
@@ -101,6 +198,7 @@ def test_a_value_is_gone_when_its_time_is_over(cache: Cache, clock: Clock) -> No
     assert cache.get("key") is None
 
 
+@of_every_kind
 def test_reading_does_not_lengthen_a_value_s_time(cache: Cache, clock: Clock) -> None:
     cache.set("key", b"value", 60)
     clock.now += 40
@@ -109,6 +207,7 @@ def test_reading_does_not_lengthen_a_value_s_time(cache: Cache, clock: Clock) ->
     assert cache.get("key") is None
 
 
+@of_every_kind
 @pytest.mark.parametrize("ttl", [0, -1])
 def test_a_value_without_time_is_not_kept(cache: Cache, ttl: float) -> None:
     cache.set("key", b"old", 60)
@@ -116,6 +215,7 @@ def test_a_value_without_time_is_not_kept(cache: Cache, ttl: float) -> None:
     assert cache.get("key") is None
 
 
+@of_every_kind
 def test_what_was_deleted_is_gone_and_deleting_twice_is_no_error(cache: Cache) -> None:
     cache.set("key", b"value", 60)
     cache.delete("key")
@@ -123,6 +223,7 @@ def test_what_was_deleted_is_gone_and_deleting_twice_is_no_error(cache: Cache) -
     assert cache.get("key") is None
 
 
+@of_every_kind
 def test_a_value_that_is_too_large_is_not_kept_and_takes_its_predecessor_away(
     cache: Cache,
 ) -> None:
@@ -133,6 +234,7 @@ def test_a_value_that_is_too_large_is_not_kept_and_takes_its_predecessor_away(
     assert cache.get("other") == b"stays"
 
 
+@of_every_kind
 def test_any_text_may_be_a_key(cache: Cache) -> None:
     keys = ["", " ", "a", "A", "ü", "\ud800", "x" * 500, "\r\n"]
     for number, key in enumerate(keys):
@@ -140,11 +242,326 @@ def test_any_text_may_be_a_key(cache: Cache) -> None:
     assert [cache.get(key) for key in keys] == [str(n).encode() for n in range(len(keys))]
 
 
-def test_a_closed_cache_has_forgotten_everything(cache: Cache) -> None:
+@of_every_kind
+def test_a_closed_cache_has_forgotten_everything_unless_it_is_shared(cache: Cache) -> None:
     cache.set("key", b"value", 60)
     cache.close()
     cache.open()
+    assert cache.get("key") == (b"value" if cache.traits.shared else None)
+
+
+@of_every_kind
+def test_a_cache_may_be_closed_twice_and_before_it_was_opened(make: Maker) -> None:
+    cache = make()
+    cache.close()
+    cache.open()
+    cache.close()
+    cache.close()
+
+
+@of_every_kind
+def test_a_value_without_time_takes_its_predecessor_away(cache: Cache) -> None:
+    cache.set("key", b"old", 60)
+    cache.set("key", b"new", 0)
     assert cache.get("key") is None
+
+
+@of_every_kind
+@pytest.mark.parametrize("ttl", [30 * 86400.0 + 1, 1e9, float("inf")])
+def test_a_value_may_have_more_time_than_anybody_needs(cache: Cache, ttl: float) -> None:
+    cache.set("key", b"value", ttl)
+    assert cache.get("key") == b"value"
+    assert cache.add("added", b"value", ttl)
+    assert cache.get("added") == b"value"
+    assert cache.increment("counter", ttl) == 1
+
+
+@of_every_kind
+def test_the_largest_value_is_kept_if_the_cache_names_one(cache: Cache) -> None:
+    most = cache.traits.max_value
+    assert most is not None
+    if cache.traits.shared:  # The memory of a process has to hold what else an entry costs.
+        cache.set("key", b"x" * most, 60)
+        assert cache.get("key") == b"x" * most
+    cache.set("key", b"x" * (most + 1), 60)
+    assert cache.get("key") is None
+
+
+@of_every_kind
+def test_many_are_got_at_once_and_those_that_are_missing_left_out(cache: Cache) -> None:
+    for number in range(0, 300, 2):
+        cache.set(f"key {number}", str(number).encode(), 60)
+    keys = [f"key {number}" for number in range(300)]
+    found = cache.get_many(keys)
+    assert dict(found) == {f"key {n}": str(n).encode() for n in range(0, 300, 2)}
+    assert dict(cache.get_many(keys)) == dict(found)
+    assert dict(cache.get_many([])) == {}
+    assert dict(cache.get_many({"key 2": None, "key 3": None}.keys())) == {"key 2": b"2"}
+    assert dict(cache.get_many(["key 2", "key 2"])) == {"key 2": b"2"}
+
+
+@of_every_kind
+def test_many_are_never_got_after_their_time(cache: Cache, clock: Clock) -> None:
+    cache.set("short", b"1", 10)
+    cache.set("long", b"2", 20)
+    clock.now += 10
+    assert dict(cache.get_many(["short", "long"])) == {"long": b"2"}
+
+
+@of_every_kind
+def test_only_the_first_adds(cache: Cache) -> None:
+    assert cache.add("key", b"first", 60) is True
+    assert cache.add("key", b"second", 60) is False
+    assert cache.get("key") == b"first"
+    cache.delete("key")
+    assert cache.add("key", b"third", 60) is True
+    assert cache.get("key") == b"third"
+
+
+@of_every_kind
+def test_what_was_set_keeps_others_from_adding_until_its_time_is_over(
+    cache: Cache, clock: Clock
+) -> None:
+    cache.set("key", b"set", 10)
+    assert cache.add("key", b"added", 60) is False
+    clock.now += 9.5
+    assert cache.add("key", b"added", 60) is False
+    clock.now += 0.5
+    assert cache.add("key", b"added", 0.5) is True
+    assert cache.get("key") == b"added"
+    clock.now += 0.5
+    assert cache.get("key") is None
+    assert cache.add("key", b"again", 60) is True
+
+
+@of_every_kind
+@pytest.mark.parametrize("value", [(b"new", 0.0), (b"x" * (MAX_VALUE + 1), 60.0)])
+def test_adding_what_cannot_be_kept_goes_on_without_keeping(
+    cache: Cache, value: tuple[bytes, float]
+) -> None:
+    assert cache.add("key", *value) is True
+    assert cache.get("key") is None
+    cache.set("key", b"old", 60)
+    assert cache.add("key", *value) is False
+    assert cache.get("key") == b"old"
+
+
+@of_every_kind
+def test_a_counter_begins_with_what_is_counted(cache: Cache) -> None:
+    assert cache.increment("counter", 60) == 1
+    assert cache.increment("counter", 60) == 2
+    assert cache.increment("counter", 60, by=40) == 42
+    assert cache.increment("counter", 60, by=0) == 42
+    assert cache.increment("other", 60, by=7) == 7
+    assert cache.increment("still", 60, by=0) == 0
+    assert cache.get("counter") == b"42"
+    assert dict(cache.get_many(["counter", "other"])) == {"counter": b"42", "other": b"7"}
+    cache.delete("counter")
+    assert cache.get("counter") is None
+    assert cache.increment("counter", 60) == 1
+
+
+@of_every_kind
+def test_a_counter_is_in_the_way_of_those_who_add(cache: Cache) -> None:
+    cache.increment("counter", 60)
+    assert cache.add("counter", b"value", 60) is False
+    assert cache.increment("counter", 60) == 2
+
+
+@of_every_kind
+@pytest.mark.parametrize(("ttl", "by"), [(0, 1), (-1, 1), (60, -1)])
+def test_what_cannot_be_counted_is_not(cache: Cache, ttl: float, by: int) -> None:
+    assert cache.increment("counter", ttl, by=by) is None
+    assert cache.get("counter") is None
+
+
+@pytest.mark.parametrize("make", ["memory", "dict"], indirect=True)
+def test_counting_does_not_lengthen_a_counter_s_life(cache: Cache, clock: Clock) -> None:
+    assert cache.increment("counter", 60) == 1
+    clock.now += 59
+    assert cache.increment("counter", 60) == 2
+    clock.now += 1
+    assert cache.increment("counter", 60) == 1
+
+
+@of_every_kind
+def test_of_several_who_add_at_a_time_one_has_added(cache: Cache) -> None:
+    def lease(_: int) -> int:
+        return sum(cache.add(f"lease {number}", b"mine", 60) for number in range(50))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(lease, range(4))) == 50
+
+
+@of_every_kind
+def test_of_several_who_count_at_a_time_nobody_is_told_another_s_value(cache: Cache) -> None:
+    def count(_: int) -> list[int | None]:
+        return [cache.increment("counter", 60) for _ in range(100)]
+
+    with ThreadPoolExecutor(4) as threads:
+        told = [value for values in threads.map(count, range(4)) for value in values]
+    assert sorted(told) == list(range(1, 401))  # type: ignore[type-var]
+
+
+@of_every_kind
+def test_the_figures_can_be_had_at_any_time(cache: Cache) -> None:
+    cache.set("key", b"value", 60)
+    cache.set("key too large", b"x" * (MAX_VALUE + 1), 60)
+    figures = cache.figures()
+    assert figures.entries is not None
+    assert figures.entries >= 1
+    assert figures.errors == 0
+    assert figures.aside == ()
+    cache.close()
+    cache.figures()
+
+
+@of_shared_kinds
+def test_what_one_process_changes_another_one_sees(make: Maker, clock: Clock) -> None:
+    one, other = make(), make()
+    one.open()
+    other.open()
+    lag = one.traits.lag
+    one.set("key", b"first", 60)
+    assert other.get("key") == b"first"
+    one.set("key", b"second", 60)
+    clock.now += lag
+    assert other.get("key") == b"second"
+    one.delete("key")
+    clock.now += lag
+    assert other.get("key") is None
+    assert dict(other.get_many(["key"])) == {}
+    assert one.increment("counter", 60) == 1
+    assert other.increment("counter", 60) == 2
+    assert one.get("counter") == b"2"
+    assert other.increment("counter", 60) == 3
+    assert one.get("counter") == b"3"
+    assert one.add("lease", b"mine", 60) is True
+    assert other.add("lease", b"mine", 60) is False
+    one.close()
+    other.close()
+
+
+@of_shared_kinds
+def test_what_this_process_changes_it_sees_at_once(make: Maker) -> None:
+    one, other = make(), make()
+    one.open()
+    other.open()
+    one.set("key", b"first", 60)
+    assert other.get("key") == b"first"
+    other.set("key", b"second", 60)
+    assert other.get("key") == b"second"
+    other.delete("key")
+    assert other.get("key") is None
+    one.delete("key")
+    assert one.add("key", b"third", 60) is True
+    assert one.get("key") == b"third"
+    one.close()
+    other.close()
+
+
+@of_shared_kinds
+def test_services_that_share_a_server_do_not_see_each_other_s_values(make: Maker) -> None:
+    one, other = make(), replace(make, scope="another service")()
+    one.open()
+    other.open()
+    one.set("key", b"value", 60)
+    assert other.get("key") is None
+    one.close()
+    other.close()
+
+
+class Model(RuleBasedStateMachine):
+    """Two processes that use one cache, against a dictionary; only what may be told is told.
+
+    A cache may forget at any time, but what it tells must be true.
+    """
+
+    maker: Maker
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        make = replace(self.maker, clock=self.clock, scope=uuid4().hex)
+        self.caches = [make(), make()] if self.maker.kind in SHARED else [make()]
+        for cache in self.caches:
+            cache.open()
+        self.lag = self.caches[0].traits.lag
+        # What each key held, and until when this could be told by whom: (value, process, until).
+        self.told: dict[str, list[tuple[bytes, int | None, float]]] = {}
+
+    def teardown(self) -> None:
+        for cache in self.caches:
+            cache.close()
+
+    def replaced(self, key: str, who: int) -> None:
+        """From now on nobody may be told what the key held, but others for as long as they lag."""
+        now = self.clock.now
+        self.told[key] = [
+            (value, other, min(until, now + self.lag))
+            for value, owner, until in self.told.get(key, [])
+            for other in range(len(self.caches))
+            if other != who and owner in (None, other) and until > now and self.lag
+        ]
+
+    def check(self, key: str, value: bytes | None, who: int) -> None:
+        if value is not None:
+            allowed = [
+                held
+                for held, owner, until in self.told.get(key, [])
+                if owner in (None, who) and self.clock.now < until
+            ]
+            assert value in allowed
+
+    keys = st.sampled_from(["a", "b", "\ud800 long" * 30])
+    processes = st.sampled_from([0, 1])
+    lives = st.sampled_from([0.0, 0.5, 1.0, 60.0])
+
+    @rule(key=keys, value=st.binary(max_size=20), ttl=lives, who=processes)
+    def set(self, key: str, value: bytes, ttl: float, who: int) -> None:
+        who %= len(self.caches)
+        self.caches[who].set(key, value, ttl)
+        self.replaced(key, who)
+        self.told[key].append((value, None, self.clock.now + ttl))
+
+    @rule(key=keys, who=processes)
+    def delete(self, key: str, who: int) -> None:
+        who %= len(self.caches)
+        self.caches[who].delete(key)
+        self.replaced(key, who)
+
+    @rule(key=keys, value=st.binary(max_size=20), ttl=lives, who=processes)
+    def add(self, key: str, value: bytes, ttl: float, who: int) -> None:
+        who %= len(self.caches)
+        if self.caches[who].add(key, value, ttl):
+            self.replaced(key, who)
+            self.told[key].append((value, None, self.clock.now + ttl))
+
+    @rule(key=keys, who=processes)
+    def get(self, key: str, who: int) -> None:
+        who %= len(self.caches)
+        self.check(key, self.caches[who].get(key), who)
+
+    @rule(who=processes)
+    def get_many(self, who: int) -> None:
+        who %= len(self.caches)
+        for key, value in self.caches[who].get_many(list(self.told)).items():
+            self.check(key, value, who)
+
+    @rule(seconds=st.sampled_from([0.25, 1.0, 30.0]))
+    def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+
+@of_every_kind
+def test_whatever_is_done_nothing_untrue_is_told(make: Maker) -> None:
+    class OfThisKind(Model):
+        maker = make
+
+    run_state_machine_as_test(
+        OfThisKind,
+        settings=settings(max_examples=60, stateful_step_count=30, deadline=None),
+    )
 
 
 def test_the_least_recently_used_goes_first(clock: Clock) -> None:

@@ -13,6 +13,7 @@ import pytest
 from core.domain.validation import read_section
 from core.extension.hookspecs import PluginSettings
 from core.settings import DEFAULT_FILE, Settings, load
+from plugins.caches.memcached import MemcachedSettings
 from plugins.caches.memory import MemorySettings
 from plugins.enrichers.geoip import GeoipSettings
 from plugins.renderers.text import TextSettings
@@ -28,9 +29,14 @@ ENVIRONMENT = {
     },
     "loadtest": {"QUIETZONE_DATA": "/tmp/load", "QUIETZONE_BIND": "127.0.0.1:8123"},
 }
+ENVIRONMENT_OF_PLUGINS = {
+    "QUIETZONE_DATABASE": "dbname=quietzone",
+    "QUIETZONE_MEMCACHED_PASSWORD": "secret",
+}
 SECTIONS = [field for field in msgspec.structs.fields(Settings) if field.name != "plugin"]
 PLUGINS: dict[str, type[PluginSettings]] = {
     "memory": MemorySettings,
+    "memcached": MemcachedSettings,
     "sqlite": SqliteSettings,
     "text": TextSettings,
     "postgres": PostgresSettings,
@@ -96,7 +102,8 @@ def test_the_default_file_shows_every_option_of_a_plugin_with_its_default(plugin
         # An option without a default, or whose default is worked out, is shown by an example.
         if not field.required and field.default is not None:
             value: Any = tomllib.loads(f"value = {options[name]}")["value"]
-            assert value == field.default, name
+            default = field.default
+            assert value == (list(default) if isinstance(default, tuple) else default), name
 
 
 def test_the_options_as_shown_are_accepted(tmp_path: Path) -> None:
@@ -105,7 +112,7 @@ def test_the_options_as_shown_are_accepted(tmp_path: Path) -> None:
         lines = [f"{name} = {value}" for name, value in written(f"plugin.{plugin}").items()]
         file = tmp_path / f"{plugin}.toml"
         file.write_text(f"[plugin.{plugin}]\n" + "\n".join(lines), encoding="utf-8")
-        options = load(file, {"QUIETZONE_DATABASE": "dbname=quietzone"}).plugin[plugin]
+        options = load(file, ENVIRONMENT_OF_PLUGINS).plugin[plugin]
         read_section(PLUGINS[plugin], options, f"plugin.{plugin}")
     file = tmp_path / "address.toml"
     file.write_text(f"[service]\nbase_url = {written('service')['base_url']}", encoding="utf-8")

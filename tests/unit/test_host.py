@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from core.api import (
+    CacheTraits,
     ConfigurationError,
     Interval,
     PluginContext,
@@ -517,6 +518,12 @@ def test_one_name_may_serve_two_kinds(offer):
         def get(self, key): ...
         def set(self, key, value, ttl): ...
         def delete(self, key): ...
+        def get_many(self, keys): ...
+        def add(self, key, value, ttl): ...
+        def increment(self, key, ttl, by=1): ...
+        def figures(self): ...
+
+        traits = CacheTraits(shared=False)
 
     class Both(Plain):
         @hookimpl
@@ -533,7 +540,12 @@ def test_one_name_may_serve_two_kinds(offer):
     [
         ("qz_encoders", "encoder", "Encoder", "fingerprint, kinds, encode"),
         ("qz_renderers", "renderer", "Renderer", "fingerprint, media_type, extension, render"),
-        ("qz_caches", "cache", "Cache", "open, close, get, set, delete"),
+        (
+            "qz_caches",
+            "cache",
+            "Cache",
+            "traits, open, close, get, get_many, set, delete, add, increment, figures",
+        ),
         ("qz_periods", "period", "Period", "intervals, window, previous"),
         (
             "qz_scan_stores",

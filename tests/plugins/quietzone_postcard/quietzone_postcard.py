@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Annotated
@@ -16,7 +16,17 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
-from core.api import Drawing, Interval, Layout, PluginSettings, Symbol, Window, hookimpl
+from core.api import (
+    CacheFigures,
+    CacheTraits,
+    Drawing,
+    Interval,
+    Layout,
+    PluginSettings,
+    Symbol,
+    Window,
+    hookimpl,
+)
 
 
 class PostcardSettings(PluginSettings, frozen=True, kw_only=True):
@@ -109,6 +119,27 @@ class Forgetful:
     def delete(self, key: str) -> None:
         with self._lock:
             self._values.pop(key, None)
+
+    @property
+    def traits(self) -> CacheTraits:
+        return CacheTraits(shared=False)
+
+    def get_many(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        found = {key: self.get(key) for key in keys}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def add(self, key: str, value: bytes, ttl: float) -> bool:
+        # What forgets this fast leases nothing: whoever asks may go on.
+        if self.get(key) is not None:
+            return False
+        self.set(key, value, ttl)
+        return True
+
+    def increment(self, key: str, ttl: float, by: int = 1) -> int | None:
+        return None
+
+    def figures(self) -> CacheFigures:
+        return CacheFigures(entries=len(self))
 
 
 @hookimpl
