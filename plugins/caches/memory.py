@@ -1,4 +1,8 @@
-"""The cache `memory`: in each worker process, bounded in bytes, the least recently used goes."""
+"""The cache `memory`: in each worker process, bounded in bytes, the least recently used goes.
+
+It is a segmented LRU: what was asked for again since it was kept is proven, and has four fifths of
+the room for itself. Whoever asks for thousands of things once pushes out the rest alone.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,9 @@ _KEY_BYTES = 15
 """120 bits, which never clash; the bytes object that holds them takes 48 bytes, and with 16 of them
 it would take 64."""
 
+_PROVEN_SHARE = 0.8
+"""How much of the room what was asked for again may take."""
+
 _EXPIRY = struct.Struct("<d")
 
 
@@ -46,8 +53,10 @@ class MemoryCache:
         self._clock = clock
         # PERF: an entry is its point of expiry followed by its value, in one bytes object: small
         # images are the many, and objects of their own would cost each of them 60 bytes more.
-        self._entries: OrderedDict[bytes, bytes] = OrderedDict()
+        self._new: OrderedDict[bytes, bytes] = OrderedDict()
+        self._proven: OrderedDict[bytes, bytes] = OrderedDict()
         self._size = 0
+        self._proven_size = 0
         self._evictions = 0
         self._too_large = 0
         self._lock = Lock()
@@ -63,21 +72,19 @@ class MemoryCache:
     def close(self) -> None:
         """Forget everything."""
         with self._lock:
-            self._entries.clear()
-            self._size = 0
+            self._new.clear()
+            self._proven.clear()
+            self._size = self._proven_size = 0
 
     def get(self, key: str) -> bytes | None:
         """The value, or None where there is none or it has expired."""
         digest = _digest(key)
         with self._lock:
-            entry = self._entries.get(digest)
+            entry = self._live(digest)
             if entry is None:
-                return None
-            (expires_at,) = _EXPIRY.unpack_from(entry)
-            if expires_at <= self._clock():
                 self._remove(digest)
                 return None
-            self._entries.move_to_end(digest)
+            self._prove(digest, entry)
         return entry[_EXPIRY.size :]
 
     def set(self, key: str, value: bytes, ttl: float) -> None:
@@ -132,7 +139,7 @@ class MemoryCache:
         """What this process keeps, with all that it costs."""
         with self._lock:
             return CacheFigures(
-                entries=len(self._entries),
+                entries=len(self._new) + len(self._proven),
                 size=self._size,
                 evictions=self._evictions,
                 too_large=self._too_large,
@@ -140,15 +147,29 @@ class MemoryCache:
 
     def _live(self, digest: bytes) -> bytes | None:
         """The entry, unless its time is over."""
-        entry = self._entries.get(digest)
+        entry = self._proven.get(digest) or self._new.get(digest)
         if entry is None or _EXPIRY.unpack_from(entry)[0] <= self._clock():
             return None
         return entry
+
+    def _prove(self, digest: bytes, entry: bytes) -> None:
+        """Note that the entry was asked for; those that were not for the longest are new again."""
+        if digest in self._proven:
+            self._proven.move_to_end(digest)
+            return
+        del self._new[digest]
+        self._proven[digest] = entry
+        self._proven_size += _cost(entry)
+        while self._proven_size > _PROVEN_SHARE * self._max_bytes:
+            oldest, entry = self._proven.popitem(last=False)
+            self._proven_size -= _cost(entry)
+            self._new[oldest] = entry
 
     def _put(self, digest: bytes, value: bytes, expires_at: float) -> None:
         """Keep the value, if it has any time left and is not too large; forget the one before."""
         entry = _EXPIRY.pack(expires_at) + value
         cost = _cost(entry)
+        was_proven = digest in self._proven
         self._remove(digest)
         if expires_at <= self._clock():
             return
@@ -157,16 +178,21 @@ class MemoryCache:
             return
         # Room is made first, so that the bound holds at every moment.
         while self._size + cost > self._max_bytes:
-            _, oldest = self._entries.popitem(last=False)
-            self._size -= _cost(oldest)
+            self._remove(next(iter(self._new or self._proven)))
             self._evictions += 1
-        self._entries[digest] = entry
+        self._new[digest] = entry
         self._size += cost
+        if was_proven:
+            self._prove(digest, entry)
 
     def _remove(self, digest: bytes) -> None:
-        entry = self._entries.pop(digest, None)
-        if entry is not None:
-            self._size -= _cost(entry)
+        entry = self._new.pop(digest, None)
+        if entry is None:
+            entry = self._proven.pop(digest, None)
+            if entry is None:
+                return
+            self._proven_size -= _cost(entry)
+        self._size -= _cost(entry)
 
 
 def _cost(entry: bytes) -> int:

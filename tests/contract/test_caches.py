@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
@@ -578,6 +578,50 @@ def test_replacing_counts_as_use(clock: Clock) -> None:
     for key in "abcad":
         cache.set(key, b"x", 60)
     assert [key for key in "abcd" if cache.get(key)] == ["a", "c", "d"]
+
+
+def test_what_is_asked_for_once_pushes_out_nothing_that_is_used(clock: Clock) -> None:
+    cache = MemoryCache(100 * (ENTRY_OVERHEAD + 10), clock)
+    used = [f"used {n}" for n in range(80)]
+    for key in used:
+        cache.set(key, bytes(10), 60)
+        assert cache.get(key)
+    for n in range(5000):
+        cache.set(f"once {n}", bytes(10), 60)
+    assert all(cache.get(key) for key in used)
+    assert cache.size <= 100 * (ENTRY_OVERHEAD + 10)
+
+
+def test_what_is_used_no_more_makes_room_for_what_is(clock: Clock) -> None:
+    cache = MemoryCache(10 * (ENTRY_OVERHEAD + 1), clock)
+    for key in "abcdefghijklmnop":
+        cache.set(key, b"x", 60)
+        assert cache.get(key)
+    # Eight are proven; the two before them are new again, and go first.
+    assert [key for key in "ghijklmnop" if cache.get(key)] == [*"ghijklmnop"]
+    cache.set("y", b"x", 60)
+    cache.set("z", b"x", 60)
+    assert sum(cache.get(key) is not None for key in "ghijklmnop") == 8
+
+
+@given(st.lists(st.tuples(st.sampled_from("sgad"), st.integers(0, 12), st.integers(0, 300))))
+def test_the_bounds_hold_whatever_is_done(steps: list[tuple[str, int, int]]) -> None:
+    most = 4 * (ENTRY_OVERHEAD + 100)
+    cache = MemoryCache(most, Clock())
+    for step, key, size in steps:
+        match step:
+            case "s":
+                cache.set(str(key), bytes(size), 60)
+            case "g":
+                cache.get(str(key))
+            case "a":
+                cache.add(str(key), bytes(size), 60)
+            case "d":
+                cache.delete(str(key))
+        entries = [*cache._new.values(), *cache._proven.values()]
+        assert cache.size == sum(len(entry) - 8 + ENTRY_OVERHEAD for entry in entries) <= most
+        proven = sum(len(entry) - 8 + ENTRY_OVERHEAD for entry in cache._proven.values())
+        assert cache._proven_size == proven <= 0.8 * most
 
 
 def test_a_large_value_makes_as_much_room_as_it_needs(clock: Clock) -> None:
