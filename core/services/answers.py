@@ -56,7 +56,7 @@ class Answers:
         self._clock = clock
         self._lock = Lock()
         self._generations: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
-        self._flights: Flights[Answer] = Flights()
+        self._flights: Flights[Answer] = Flights(cache)
 
     def fetch(
         self,
@@ -73,16 +73,17 @@ class Answers:
         generation = self._generation(organization_id, code_id)
         key = f"answer:{_digest(organization_id, code_id, *name)}"
 
-        def fetch() -> Answer:
+        def find() -> Answer | None:
             kept = self._kept(key)
-            if kept is not None and kept.generation == generation:
-                return kept.answer
+            return kept.answer if kept is not None and kept.generation == generation else None
+
+        def make_and_keep() -> Answer:
             body = make()
             answer = Answer(body, f'"{blake2b(body, digest_size=16).hexdigest()}"')
             self._cache.set(key, _encode(_Kept(generation, answer)), self._settings.answer_ttl)
             return answer
 
-        return self._flights.run(f"{key}:{generation}", fetch)
+        return find() or self._flights.run(f"{key}:{generation}", find, make_and_keep)
 
     def _generation(self, organization_id: UUID, code_id: UUID | None) -> int:
         subject, now = code_id or organization_id, self._clock()

@@ -1,25 +1,48 @@
-"""Lets many who want the same at the same time wait for one of them who gets it."""
+"""Lets many who want the same at the same time wait for one of them who makes it."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from core.ports import Cache
+
 T = TypeVar("T")
+
+_LEASE = 10.0
+"""For so many seconds at most one process makes a thing for all: it may die meanwhile."""
+
+_PATIENCE = 1.0
+"""So long, in seconds, the others wait for it before they make it themselves."""
+
+_LOOK_EVERY = 0.02
 
 
 class Flights(Generic[T]):
-    """Work that is under way in this process, by key."""
+    """What is being made now: once in each process, and once in all that share `cache`.
 
-    def __init__(self) -> None:
+    `clock` counts seconds and never goes back.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._cache = cache
+        self._clock = clock
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._under_way: dict[str, _Flight[T]] = {}
 
-    def run(self, key: str, work: Callable[[], T]) -> T:
-        """What `work` returns, done here, or by whoever began with the same key and has not ended.
+    def run(self, key: str, find: Callable[[], T | None], make: Callable[[], T]) -> T:
+        """What `make` returns, and keeps where `find` finds it.
 
-        What it raises, all who wait for it raise.
+        Whoever comes while it is being made waits for it. What `make` raises, all who wait in this
+        process raise.
         """
         with self._lock:
             flight = self._under_way.get(key)
@@ -31,7 +54,7 @@ class Flights(Generic[T]):
                 raise flight.error
             return flight.results[0]
         try:
-            mine.results.append(work())
+            mine.results.append(self._for_all(key, find, make))
         except BaseException as error:
             mine.error = error
             raise
@@ -40,6 +63,24 @@ class Flights(Generic[T]):
                 del self._under_way[key]
             mine.landed.set()
         return mine.results[0]
+
+    def _for_all(self, key: str, find: Callable[[], T | None], make: Callable[[], T]) -> T:
+        """Make it, unless another process has the lease and is done in time."""
+        if not self._cache.traits.shared:
+            return make()
+        lease = f"lease:{key}"
+        if not self._cache.add(lease, b"", _LEASE):
+            until = self._clock() + _PATIENCE
+            while self._clock() < until:
+                self._sleep(_LOOK_EVERY)
+                found = find()
+                if found is not None:
+                    return found
+            return make()
+        try:
+            return make()
+        finally:
+            self._cache.delete(lease)
 
 
 class _Flight(Generic[T]):

@@ -26,6 +26,7 @@ from core.domain.logos import Logo
 from core.domain.looks import PLAIN, Look, LookOptions, changed
 from core.errors import FieldProblem, InvalidFields
 from core.ports import Cache, Encoder, Renderer
+from core.services.flights import Flights
 from core.services.offload import Offload, call_inline
 from core.services.scannability import Alike, Scannability
 from core.settings import CacheSettings, ImagesSettings
@@ -103,6 +104,7 @@ class ImageService:
         self._encoder = encoder
         self._renderers = renderers
         self._cache = cache
+        self._flights: Flights[bytes] = Flights(cache)
         self._settings = settings
         self._ttl = cache_settings.image_ttl
         self._offload: Offload = call_inline
@@ -207,13 +209,19 @@ class ImageService:
         """The image; raises InvalidFields where content, level, size and look do not fit."""
         renderer = self._renderers[plan.options.format]
         key = f"image:{plan.key}"
-        data = self._cache.get(key)
-        if data is None:
+
+        def find() -> bytes | None:
+            return self._cache.get(key)
+
+        def make() -> bytes:
             data = None if plan.look == PLAIN else self._demand_proof(plan)
             if data is None or plan.options.format != _READ:
                 data = self._offload(self.draw, plan)
             self._cache.set(key, data, self._ttl)
-        return Picture(data, renderer.media_type)
+            return data
+
+        # PERF: most images are found, and need no flight.
+        return Picture(find() or self._flights.run(key, find, make), renderer.media_type)
 
     def pictures(
         self, plans: Sequence[Plan | InvalidFields], alike: Alike

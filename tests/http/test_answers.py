@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from core.api import CacheTraits
 from core.app import Application
 from core.services.answers import Answers
 from core.settings import CacheSettings
@@ -186,6 +187,8 @@ def test_whatever_else_lies_in_the_cache_is_made_anew(app: Application) -> None:
     store: Any = Counts()
 
     class Junk:
+        traits = CacheTraits(shared=False)
+
         def get(self, key: str) -> bytes:
             return b"\xc1 junk"
 
