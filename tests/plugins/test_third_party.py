@@ -181,4 +181,5 @@ def test_a_service_uses_its_renderer_its_period_and_its_cache(run, settings_file
     assert "14d" in json.loads(seen["15d"]["text"])["errors"][0]["message"]
 
     assert seen["cache"] == "quietzone_postcard"
-    assert (seen["cached_before"], seen["cached_after"]) == (0, 2)
+    # Two images and a timeline.
+    assert (seen["cached_before"], seen["cached_after"]) == (0, 3)
