@@ -15,10 +15,10 @@ from core.ports import Storage
 from core.settings import CacheSettings
 
 _PAUSE = 1.0
-"""So long, in seconds, nobody asks a storage that has just failed, where an answer is known."""
+"""So long, in seconds, nobody asks a storage that has just failed."""
 
 _LONG_PAUSE = 5.0
-"""So long nobody waits for a storage that has kept somebody waiting, unless it answers before."""
+"""So long nobody waits for a storage that has kept somebody waiting, where an answer is known."""
 
 _MAX_MISSES = 1000
 """So many slugs of no code are remembered: whoever tries slugs must not push out codes."""
@@ -51,7 +51,8 @@ class Lookups:
         self._codes: _Recent[Code] = _Recent(settings.max_codes)
         self._misses: _Recent[None] = _Recent(_MAX_MISSES)
         self._asked: dict[str, _Question] = {}
-        self._silent_until = 0.0
+        self._away_until = 0.0
+        self._slow_until = 0.0
         self._is_away = False
 
     def find(self, slug: str) -> Code | None:
@@ -68,9 +69,9 @@ class Lookups:
                 return known
             elif now - since >= self._settings.code_grace:
                 known = None
-            if now < self._silent_until:
-                if known is None:
-                    raise StorageUnavailable("The database has not answered a moment ago.")
+            if known is None and now < self._away_until:
+                raise StorageUnavailable("The database has not answered a moment ago.")
+            if known is not None and now < max(self._away_until, self._slow_until):
                 return known
             question = self._asked.get(key)
             is_new = question is None
@@ -85,7 +86,7 @@ class Lookups:
                 threading.Thread(target=self._ask, args=(key, question), daemon=True).start()
             if not question.done.wait(max(0.0, question.began + self._patience - now)):
                 with self._lock:
-                    self._silent_until = max(self._silent_until, self._clock() + _LONG_PAUSE)
+                    self._slow_until = self._clock() + _LONG_PAUSE
                 return known
             if question.error is not None:
                 return known
@@ -137,13 +138,13 @@ class Lookups:
         """Remember whether the storage is away, and say so once."""
         is_away = isinstance(error, StorageUnavailable)
         if is_away:
-            self._silent_until = self._clock() + _PAUSE
+            self._away_until = self._clock() + _PAUSE
             if not self._is_away:
                 _log.warning("codes are followed as they were known last: %s", error)
         elif error is not None:
             _log.error("a code cannot be looked up", exc_info=error)
         else:
-            self._silent_until = 0.0
+            self._away_until = self._slow_until = 0.0
             if self._is_away:
                 _log.warning("codes are followed as they are again")
         self._is_away = is_away
