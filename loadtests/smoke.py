@@ -110,8 +110,8 @@ class Client:
 
 
 @contextmanager
-def service(environ: dict[str, str], log: Path) -> Iterator[None]:
-    """The service as an operator starts it; stopped gracefully at the end."""
+def service(environ: dict[str, str], log: Path) -> Iterator[int]:
+    """The service as an operator starts it, by the id of its process; stopped gracefully."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "core.cli", "serve"],
@@ -122,7 +122,7 @@ def service(environ: dict[str, str], log: Path) -> Iterator[None]:
         )
     try:
         wait_until_ready(int(environ["QUIETZONE_BIND"].rpartition(":")[2]), process, log)
-        yield
+        yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         try:

