@@ -65,6 +65,7 @@ from core.extension.hookspecs import PluginContext, PluginSettings, hookimpl
 from core.ports import (
     ApiKeys,
     Cache,
+    CacheEpochs,
     CacheFigures,
     CacheTraits,
     Codes,
@@ -97,6 +98,7 @@ __all__ = [
     "Bots",
     "BusinessCode",
     "Cache",
+    "CacheEpochs",
     "CacheFigures",
     "CacheTraits",
     "Code",

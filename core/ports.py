@@ -282,6 +282,12 @@ class Users(Protocol):
 
     def set_password_hash(self, user_id: UUID, password_hash: str) -> None: ...
 
+    def set_operator(self, user_id: UUID, operator: bool) -> bool:
+        """Make the person an operator, or none any more; False where there is nobody of that id."""
+
+    def operators(self) -> Sequence[User]:
+        """The people who are operators, by e-mail address."""
+
 
 class Memberships(Protocol):
     """The repository of who belongs where."""
@@ -332,6 +338,9 @@ class ApiKeys(Protocol):
 
     def add(self, key: ApiKey) -> None: ...
 
+    def get(self, key_id: UUID) -> ApiKey | None:
+        """The key of any organisation with this id."""
+
     def by_hash(self, token_hash: bytes) -> ApiKey | None: ...
 
     def of_organization(self, organization_id: UUID) -> Sequence[ApiKey]:
@@ -342,6 +351,12 @@ class ApiKeys(Protocol):
 
     def delete(self, organization_id: UUID, key_id: UUID) -> bool:
         """Remove the key; False where the organisation has none of that id."""
+
+    def set_operator(self, key_id: UUID, operator: bool) -> bool:
+        """Make the key an operator's, or not any more; False where there is none of that id."""
+
+    def operators(self) -> Sequence[ApiKey]:
+        """The operators' keys of all organisations, oldest first."""
 
 
 class Codes(Protocol):
@@ -450,6 +465,22 @@ class Idempotency(Protocol):
         """Forget the keys that were claimed before `moment`."""
 
 
+class CacheEpochs(Protocol):
+    """The repository of the numbers that are part of the keys under which caches keep values.
+
+    Whoever advances the number of a namespace makes every machine pass over what was kept in it.
+    """
+
+    def all(self) -> Mapping[str, int]:
+        """The numbers by namespace; those that were never advanced are absent."""
+
+    def advance(self, namespace: str) -> int:
+        """Count the namespace's number on, and the new one, which is 1 the first time.
+
+        Of several who advance it at a time each is told another number.
+        """
+
+
 class Storage(Protocol):
     """Keeps everything but scans. Every method may raise StorageUnavailable."""
 
@@ -471,6 +502,8 @@ class Storage(Protocol):
     def logos(self) -> Logos: ...
     @property
     def idempotency(self) -> Idempotency: ...
+    @property
+    def cache_epochs(self) -> CacheEpochs: ...
 
     def open(self) -> None:
         """Get ready in this process. Raises ConfigurationError where it can never work."""

@@ -41,13 +41,17 @@ class Organization(Struct, frozen=True):
 
 
 class User(Struct, frozen=True):
-    """A person who can sign in; `email` is kept in lower case and is unique."""
+    """A person who can sign in; `email` is kept in lower case and is unique.
+
+    An `operator` may look after the installation itself, whatever his role in an organisation.
+    """
 
     id: UUID
     email: str
     name: str
     password_hash: str
     created_at: datetime
+    operator: bool = False
 
 
 class Membership(Struct, frozen=True):
@@ -80,7 +84,10 @@ class Session(Struct, frozen=True):
 
 
 class ApiKey(Struct, frozen=True):
-    """A program's credential for one organisation; only the SHA-256 of its token is known here."""
+    """A program's credential for one organisation; only the SHA-256 of its token is known here.
+
+    With that of an `operator` a program may look after the installation itself.
+    """
 
     id: UUID
     organization_id: UUID
@@ -91,6 +98,7 @@ class ApiKey(Struct, frozen=True):
     created_at: datetime
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
+    operator: bool = False
 
 
 class Principal(Struct, frozen=True):
@@ -99,6 +107,12 @@ class Principal(Struct, frozen=True):
     user: User | None = None
     session: Session | None = None
     api_key: ApiKey | None = None
+
+    @property
+    def operator(self) -> bool:
+        """Whether he may look after the installation itself."""
+        who = self.user or self.api_key
+        return who is not None and who.operator
 
 
 EMAIL_MAX = 254

@@ -165,6 +165,19 @@ class UserRepository(_Repository):
         with self._connections.transaction() as database:
             database.execute(table.update(password_hash=password_hash).where(table.id == user_id))
 
+    def set_operator(self, user_id: UUID, operator: bool) -> bool:
+        """Make the person an operator, or none any more."""
+        table = tables.User
+        with self._connections.transaction() as database:
+            cursor = database.execute(table.update(operator=operator).where(table.id == user_id))
+            return _any(cursor)
+
+    def operators(self) -> Sequence[User]:
+        """The operators, by e-mail address."""
+        with self._connections.connection() as database:
+            rows = tables.User.select().where(tables.User.operator).tuples().execute(database)
+            return sorted((User(*row) for row in rows), key=lambda user: user.email)
+
     def _one(self, condition: Any) -> User | None:
         with self._connections.connection() as database:
             row = tables.User.select().where(condition).tuples().first(database)
@@ -273,7 +286,7 @@ class SessionRepository(_Repository):
         super().__init__(connections)
         self._get = connections.sql(
             "SELECT s.created_at, s.last_seen_at, s.expires_at,"
-            " u.id, u.email, u.name, u.password_hash, u.created_at"
+            " u.id, u.email, u.name, u.password_hash, u.created_at, u.operator"
             " FROM sessions AS s JOIN users AS u ON u.id = s.user_id WHERE s.token_hash = ?"
         )
 
@@ -297,8 +310,10 @@ class SessionRepository(_Repository):
             row = database.execute_sql(self._get, (token_hash,)).fetchone()
         if row is None:
             return None
-        created, seen, expires, user_id, email, name, password_hash, user_created = row
-        user = User(to_uuid(user_id), email, name, password_hash, to_moment(user_created))
+        created, seen, expires, user_id, email, name, password_hash, user_created, operator = row
+        user = User(
+            to_uuid(user_id), email, name, password_hash, to_moment(user_created), bool(operator)
+        )
         session = Session(
             token_hash, user.id, to_moment(created), to_moment(seen), to_moment(expires)
         )
@@ -340,14 +355,21 @@ class ApiKeyRepository(_Repository):
     def __init__(self, connections: Connections) -> None:
         super().__init__(connections)
         self._by_hash = connections.sql(
-            "SELECT id, organization_id, name, role, prefix, created_at, expires_at, last_used_at"
-            " FROM api_keys WHERE token_hash = ?"
+            "SELECT id, organization_id, name, role, prefix, created_at, expires_at, last_used_at,"
+            " operator FROM api_keys WHERE token_hash = ?"
         )
 
     def add(self, key: ApiKey) -> None:
         """Store it."""
         with self._writing("there is a key of this token already") as database:
             database.execute(tables.ApiKey.insert(_values(key)))
+
+    def get(self, key_id: UUID) -> ApiKey | None:
+        """The key of that id."""
+        table = tables.ApiKey
+        with self._connections.connection() as database:
+            row = table.select().where(table.id == key_id).tuples().first(database)
+            return ApiKey(*row) if row else None
 
     def by_hash(self, token_hash: bytes) -> ApiKey | None:
         """The key of that token."""
@@ -356,7 +378,7 @@ class ApiKeyRepository(_Repository):
             row = database.execute_sql(self._by_hash, (token_hash,)).fetchone()
         if row is None:
             return None
-        key_id, organization_id, name, role, prefix, created_at, expires_at, last_used_at = row
+        key_id, organization_id, name, role, prefix, created_at, expires_at, used_at, operator = row
         return ApiKey(
             id=to_uuid(key_id),
             organization_id=to_uuid(organization_id),
@@ -366,7 +388,8 @@ class ApiKeyRepository(_Repository):
             token_hash=token_hash,
             created_at=to_moment(created_at),
             expires_at=_moment_or_none(expires_at),
-            last_used_at=_moment_or_none(last_used_at),
+            last_used_at=_moment_or_none(used_at),
+            operator=bool(operator),
         )
 
     def of_organization(self, organization_id: UUID) -> Sequence[ApiKey]:
@@ -394,6 +417,20 @@ class ApiKeyRepository(_Repository):
                 table.delete().where((table.organization == organization_id) & (table.id == key_id))
             )
             return _any(cursor)
+
+    def set_operator(self, key_id: UUID, operator: bool) -> bool:
+        """Make the key an operator's, or not any more."""
+        table = tables.ApiKey
+        with self._connections.transaction() as database:
+            cursor = database.execute(table.update(operator=operator).where(table.id == key_id))
+            return _any(cursor)
+
+    def operators(self) -> Sequence[ApiKey]:
+        """The operators' keys, oldest first."""
+        table = tables.ApiKey
+        query = table.select().where(table.operator).order_by(table.created_at, table.id)
+        with self._connections.connection() as database:
+            return [ApiKey(*row) for row in query.tuples().execute(database)]
 
 
 class CodeRepository(_Repository):
@@ -731,6 +768,27 @@ class IdempotencyRepository(_Repository):
             database.execute(table.delete().where(table.claimed_at < moment))
 
 
+class CacheEpochRepository(_Repository):
+    """The numbers in the keys of caches."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections)
+        self._advance = connections.sql(
+            "INSERT INTO cache_epochs (namespace, number) VALUES (?, 1) ON CONFLICT (namespace)"
+            " DO UPDATE SET number = cache_epochs.number + 1 RETURNING number"
+        )
+
+    def all(self) -> Mapping[str, int]:
+        """The numbers by namespace."""
+        with self._connections.connection() as database:
+            return dict(database.execute_sql("SELECT namespace, number FROM cache_epochs"))
+
+    def advance(self, namespace: str) -> int:
+        """Count on: the row is locked from here to the end of the transaction."""
+        with self._connections.transaction() as database:
+            return int(database.execute_sql(self._advance, (namespace,)).fetchone()[0])
+
+
 class DatabaseStorage:
     """A storage in the database behind `connections`."""
 
@@ -745,6 +803,7 @@ class DatabaseStorage:
         self.styles = StyleRepository(connections)
         self.logos = LogoRepository(connections)
         self.idempotency = IdempotencyRepository(connections)
+        self.cache_epochs = CacheEpochRepository(connections)
 
     def open(self) -> None:
         """Get ready in this process."""

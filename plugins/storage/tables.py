@@ -141,6 +141,10 @@ def _known_as(default: str) -> Any:
     return TextField(default=default, constraints=[SQL(f"DEFAULT '{default}'")])
 
 
+def _off_at_first() -> Any:
+    return BooleanField(default=False, constraints=[SQL("DEFAULT FALSE")])
+
+
 class Organization(Model):
     """The organisations, and one of the id GRAVEYARD, which nobody sees."""
 
@@ -178,6 +182,7 @@ class User(Model):
     name = TextField()
     password_hash = TextField()
     created_at = InstantField()
+    operator = _off_at_first()
 
     class Meta:
         table_name = "users"
@@ -221,6 +226,7 @@ class ApiKey(Model):
     created_at = InstantField()
     expires_at = InstantField(null=True)
     last_used_at = InstantField(null=True)
+    operator = _off_at_first()
 
     class Meta:
         table_name = "api_keys"
@@ -252,7 +258,7 @@ class Code(Model):
     slug_key = TextField(unique=True)
     title_key = TextField()
     search_text = TextField()
-    deleted = BooleanField(default=False, constraints=[SQL("DEFAULT FALSE")])
+    deleted = _off_at_first()
 
     class Meta:
         table_name = "codes"
@@ -348,6 +354,16 @@ class IdempotencyKey(Model):
     class Meta:
         table_name = "idempotency_keys"
         primary_key = CompositeKey("organization", "key")
+
+
+class CacheEpoch(Model):
+    """The numbers in the keys of caches, by namespace; one that was never advanced has no row."""
+
+    namespace = TextField(primary_key=True)
+    number = BigIntegerField()
+
+    class Meta:
+        table_name = "cache_epochs"
 
 
 class Scan(Model):
@@ -533,6 +549,7 @@ ALL: tuple[type[Model], ...] = (
     CodeTag,
     CodeCount,
     IdempotencyKey,
+    CacheEpoch,
     Scan,
     CodeValue,
     OrganizationValue,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from playhouse.migrations import Runner
 
-from core.api import Count, DayCounts, Dimension
+from core.api import Count, DayCounts, Dimension, Role
 from plugins.storage.database import MIGRATIONS
 from tests.servers import Backend
 
@@ -78,6 +78,54 @@ def test_the_counts_of_quarter_hours_and_hours_move_into_days(empty_backend: Bac
             assert count.bots == sum(one.bots for one in within)
         by_country = empty_backend.scans.breakdowns(organization, code_id, span)
         assert by_country[Dimension.COUNTRY]["DE"].bots == sum(c.bots for c in quarters.values())
+    storage.close()
+
+
+def test_nobody_becomes_an_operator_by_an_upgrade_and_nothing_is_lost(
+    empty_backend: Backend,
+) -> None:
+    storage: Any = empty_backend.storage
+    storage.open()
+    connections = storage._connections
+    organization, user, key = uuid4(), uuid4(), uuid4()
+    rows: list[tuple[str, tuple[Any, ...]]] = [
+        ("organizations (id, name, slug, created_at)", (organization, "Q", "quay", 1)),
+        (
+            "users (id, email, name, password_hash, created_at)",
+            (user, "ada@example.com", "Ada", "hash", 1),
+        ),
+        (
+            "memberships (organization_id, user_id, role, created_at)",
+            (organization, user, "owner", 1),
+        ),
+        (
+            "sessions (token_hash, user_id, created_at, last_seen_at, expires_at)",
+            (b"session", user, 1, 1, 1),
+        ),
+        (
+            "api_keys (id, organization_id, name, role, prefix, token_hash, created_at)",
+            (key, organization, "till", "admin", "qz_abc", b"key", 1),
+        ),
+    ]
+    with connections.connection() as database:
+        Runner(database, str(MIGRATIONS)).up("0007_generations")
+        for columns, values in rows:
+            marks = ", ".join("?" * len(values))
+            parameters = [connections.key(v) if isinstance(v, UUID) else v for v in values]
+            database.execute_sql(
+                connections.sql(f"INSERT INTO {columns} VALUES ({marks})"), parameters
+            )
+
+    assert "0008_operators" in storage.migrate()
+
+    assert storage.users.operators() == storage.api_keys.operators() == []
+    found, person = storage.sessions.get(b"session")
+    assert (found.user_id, person.email, person.operator) == (user, "ada@example.com", False)
+    assert storage.users.get(user) == person
+    assert storage.memberships.role(organization, user) == Role.OWNER
+    assert storage.api_keys.by_hash(b"key") == storage.api_keys.get(key)
+    assert storage.api_keys.get(key).operator is False
+    assert storage.cache_epochs.all() == {}
     storage.close()
 
 

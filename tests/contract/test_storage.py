@@ -52,6 +52,7 @@ MIGRATIONS = [
     "0005_days",
     "0006_removal",
     "0007_generations",
+    "0008_operators",
 ]
 NOW = datetime(2026, 3, 29, 1, 2, 3, 456789, tzinfo=UTC)
 
@@ -271,6 +272,34 @@ def test_a_password_hash_is_replaced_for_one_user_only(storage: Storage) -> None
     assert storage.users.get(other.id) == other
 
 
+def test_a_user_becomes_an_operator_and_is_one_no_more(storage: Storage) -> None:
+    bob, ada = add_user(storage, "bob@example.com"), add_user(storage)
+    add_user(storage, "eve@example.com")
+    assert ada.operator is False
+    assert storage.users.operators() == []
+
+    for user in (bob, ada):
+        assert storage.users.set_operator(user.id, True) is True
+        assert storage.users.set_operator(user.id, True) is True
+    bob, ada = replace(bob, operator=True), replace(ada, operator=True)
+    assert storage.users.operators() == [ada, bob]
+    assert storage.users.get(ada.id) == storage.users.by_email(ada.email) == ada
+
+    assert storage.users.set_operator(bob.id, False) is True
+    assert storage.users.operators() == [ada]
+    assert storage.users.get(bob.id) == replace(bob, operator=False)
+    assert storage.users.set_operator(uuid4(), True) is False
+
+
+def test_what_changes_of_an_operator_leaves_him_one(storage: Storage) -> None:
+    user = replace(add_user(storage), operator=True)
+    storage.users.set_operator(user.id, True)
+
+    storage.users.set_password_hash(user.id, "new")
+
+    assert storage.users.operators() == [replace(user, password_hash="new")]
+
+
 # Memberships
 
 
@@ -378,6 +407,9 @@ def test_a_session_comes_with_its_user(storage: Storage) -> None:
     assert storage.sessions.get(session.token_hash) == (session, user)
     assert storage.sessions.get(b"other") is None
 
+    storage.users.set_operator(user.id, True)
+    assert storage.sessions.get(session.token_hash) == (session, replace(user, operator=True))
+
 
 def test_a_used_session_lives_on_and_a_deleted_one_does_not(storage: Storage) -> None:
     session = make_session(add_user(storage))
@@ -413,6 +445,36 @@ def test_a_key_comes_back_as_it_was_stored(storage: Storage, organization: Organ
     assert storage.api_keys.by_hash(plain.token_hash) == plain
     assert storage.api_keys.by_hash(b"full") == full
     assert storage.api_keys.by_hash(b"none") is None
+    assert storage.api_keys.get(plain.id) == plain
+    assert storage.api_keys.get(full.id) == full
+    assert storage.api_keys.get(uuid4()) is None
+
+
+def test_a_key_becomes_an_operators_and_is_one_no_more(
+    storage: Storage, organization: Organization
+) -> None:
+    other = add_organization(storage, slug="other")
+    young = make_key(organization, b"young", created_at=NOW + timedelta(seconds=1))
+    old, never = make_key(other, b"old"), make_key(other, b"never")
+    for key in (young, old, never):
+        storage.api_keys.add(key)
+    assert storage.api_keys.operators() == []
+
+    for key in (young, old):
+        assert storage.api_keys.set_operator(key.id, True) is True
+        assert storage.api_keys.set_operator(key.id, True) is True
+    young, old = replace(young, operator=True), replace(old, operator=True)
+    assert storage.api_keys.operators() == [old, young]
+    assert storage.api_keys.by_hash(b"young") == storage.api_keys.get(young.id) == young
+    assert storage.api_keys.of_organization(organization.id) == [young]
+    assert storage.api_keys.by_hash(b"never") == never
+
+    assert storage.api_keys.set_operator(young.id, False) is True
+    assert storage.api_keys.operators() == [old]
+    assert storage.api_keys.by_hash(b"young") == replace(young, operator=False)
+    assert storage.api_keys.set_operator(uuid4(), True) is False
+    storage.api_keys.delete(other.id, old.id)
+    assert storage.api_keys.operators() == []
 
 
 def test_keys_are_listed_oldest_first_used_and_deleted(
@@ -1141,6 +1203,50 @@ def test_styles_and_logos_of_a_deleted_organization_are_a_conflict(storage: Stor
         add_style(storage, gone)
     with pytest.raises(Conflict, match="deleted"):
         add_logo(storage, gone)
+
+
+# Cache epochs
+
+
+def test_an_epoch_begins_at_1_and_each_namespace_has_its_own(storage: Storage) -> None:
+    assert storage.cache_epochs.all() == {}
+
+    assert storage.cache_epochs.advance("images") == 1
+    assert storage.cache_epochs.advance("images") == 2
+    assert storage.cache_epochs.advance("answers") == 1
+    assert storage.cache_epochs.advance("Images 'é'") == 1
+
+    assert storage.cache_epochs.all() == {"images": 2, "answers": 1, "Images 'é'": 1}
+
+
+def test_epochs_that_many_advance_at_once_skip_and_repeat_nothing(backend: Backend) -> None:
+    other = backend.again()
+    other.storage.open()
+
+    def advance(storage: Storage) -> list[int]:
+        return [storage.cache_epochs.advance("images") for _ in range(10)]
+
+    told = at_the_same_time(
+        *(lambda s=storage: advance(s) for storage in (backend.storage, other.storage) * 4)
+    )
+    other.storage.close()
+
+    assert all(numbers == sorted(numbers) for numbers in told)
+    assert sorted(number for numbers in told for number in numbers) == list(range(1, 81))
+    assert backend.storage.cache_epochs.all() == {"images": 80}
+
+
+def test_an_epoch_is_advanced_with_its_transaction_or_not_at_all(storage: Storage) -> None:
+    with pytest.raises(ZeroDivisionError), storage.transaction():
+        assert storage.cache_epochs.advance("images") == 1
+        raise ZeroDivisionError
+    assert storage.cache_epochs.all() == {}
+
+    with storage.transaction():
+        storage.cache_epochs.advance("images")
+        (seen,) = at_the_same_time(storage.cache_epochs.all)
+    assert seen == {}
+    assert storage.cache_epochs.all() == {"images": 1}
 
 
 # Transactions, connections, migrations

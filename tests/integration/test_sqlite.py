@@ -109,6 +109,7 @@ def test_asking_for_pending_migrations_makes_no_file(tmp_path: Path) -> None:
         "0005_days",
         "0006_removal",
         "0007_generations",
+        "0008_operators",
     ]
     backend.storage.close()
 

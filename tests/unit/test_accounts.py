@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from uuid import uuid4
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from core.domain.accounts import (
+    ApiKey,
     ApiKeyDraft,
     OrganizationDraft,
+    Principal,
     Role,
+    User,
     check_organization_slug,
     normalize_email,
     organization_slug,
@@ -15,12 +22,23 @@ from core.domain.accounts import (
 from core.domain.validation import collect
 from tests.unit.zones import PROFILE
 
+NOW = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)
+
 
 def test_each_role_includes_the_ones_before_it_and_none_after_it() -> None:
     order = [Role.MEMBER, Role.ANALYST, Role.EDITOR, Role.ADMIN, Role.OWNER]
     assert order == list(Role)
     for rank, role in enumerate(order):
         assert [role.includes(other) for other in order] == [n <= rank for n in range(5)]
+
+
+def test_a_principal_is_an_operator_as_the_user_or_the_key_is() -> None:
+    user = User(uuid4(), "ada@example.com", "Ada", "hash", NOW)
+    key = ApiKey(uuid4(), uuid4(), "till", Role.OWNER, "qz_abc", b"hash", NOW)
+    assert not Principal().operator
+    for flag in (False, True):
+        assert Principal(user=replace(user, operator=flag)).operator is flag
+        assert Principal(api_key=replace(key, operator=flag)).operator is flag
 
 
 @pytest.mark.parametrize(

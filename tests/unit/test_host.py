@@ -562,7 +562,8 @@ def test_one_name_may_serve_two_kinds(offer):
             "Storage",
             (
                 "organizations, users, memberships, sessions, api_keys, codes, styles, logos, "
-                "idempotency, open, close, transaction, ping, pending_migrations, migrate, describe"
+                "idempotency, cache_epochs, open, close, transaction, ping, pending_migrations, "
+                "migrate, describe"
             ),
         ),
     ],
