@@ -21,7 +21,7 @@ import msgspec
 
 from core import __version__
 from core.app import Application, configure_logging, create_app
-from core.domain.accounts import OrganizationDraft, Role, User, check_organization_slug
+from core.domain.accounts import ApiKey, OrganizationDraft, Role, User, check_organization_slug
 from core.domain.content_reading import read_content
 from core.domain.images import QUIET_ZONE, ErrorCorrection, ImageOptions, SymbolKind
 from core.domain.logos import Logo, LogoType
@@ -115,7 +115,10 @@ def serve() -> None:
 
 @main.command()
 def init() -> None:
-    """Set up the database; where it is empty, create a first organisation and its owner."""
+    """Set up the database; where it is empty, create a first organisation and its owner.
+
+    The owner's account is an operator of the installation, too.
+    """
     app = create_app()
     with _open(app) as services:
         services.storage.migrate()
@@ -125,6 +128,7 @@ def init() -> None:
         password = secrets.token_urlsafe(12)
         with services.storage.transaction():
             owner = services.accounts.add_user(_FIRST_EMAIL, password, "Owner")
+            services.accounts.set_operator(owner.email, True)
             organization = services.organizations.found(
                 OrganizationDraft(name="My organization", slug="main"), owner
             )
@@ -316,6 +320,52 @@ def user_password(email: str, password_stdin: bool) -> None:
     with _open(create_app()) as services:
         account = services.accounts.change_password(email, _password(password_stdin))
     click.echo(f"{account.email} has a new password; every session has ended.")
+
+
+@main.group()
+def operator() -> None:
+    """Who may look after the installation itself, whatever his role in an organisation.
+
+    WHO is the e-mail address of an account, or the id of an API key.
+    """
+
+
+@operator.command("add")
+@click.argument("who")
+def operator_add(who: str) -> None:
+    """Make an account or an API key an operator."""
+    with _open(create_app()) as services:
+        found = services.accounts.set_operator(who, True)
+        click.echo(f"{_named(services, found)} is an operator.")
+
+
+@operator.command("remove")
+@click.argument("who")
+def operator_remove(who: str) -> None:
+    """Let an account or an API key be an operator no more; exit 1 if it is none."""
+    with _open(create_app()) as services:
+        found = services.accounts.set_operator(who, False)
+        click.echo(f"{_named(services, found)} is no operator any more.")
+
+
+@operator.command("list")
+def operator_list() -> None:
+    """List the operators: accounts, then API keys."""
+    with _open(create_app()) as services:
+        people, keys = services.accounts.operators()
+        names = [_named(services, user) for user in people]
+        names += [_named(services, key) for key in keys]
+        for name in names:
+            click.echo(name)
+        if not names:
+            click.echo("There is no operator; make one with 'quietzone operator add'.")
+
+
+def _named(services: Services, who: User | ApiKey) -> str:
+    if isinstance(who, User):
+        return who.email
+    organization = services.organizations.get(who.organization_id)
+    return f"{who.id} (API key {who.name!r} of {organization.slug})"
 
 
 @main.group()

@@ -23,7 +23,7 @@ from core.domain.accounts import (
     normalize_email,
 )
 from core.domain.validation import field_rules, read
-from core.errors import InvalidFields, NotFound, Unauthenticated
+from core.errors import Conflict, InvalidFields, NotFound, Unauthenticated
 from core.ports import Storage
 from core.services.passwords import Passwords
 from core.settings import AccountsSettings
@@ -32,6 +32,7 @@ KEY_PREFIX = "qz_"
 """What every API key begins with, so that secret scanners find a leaked one."""
 
 _TOUCH_EVERY = timedelta(seconds=60)
+_KEY_IDS = "that GET /api/organizations/ID/api-keys lists"
 
 
 class Accounts:
@@ -179,6 +180,51 @@ class Accounts:
         )
         self._storage.api_keys.add(key)
         return token, key
+
+    def operators(self) -> tuple[Sequence[User], Sequence[ApiKey]]:
+        """The people, and the API keys of all organisations, that are operators."""
+        return self._storage.users.operators(), self._storage.api_keys.operators()
+
+    def set_operator(self, who: str, operator: bool) -> User | ApiKey:
+        """Make an account, by its address, or an API key, by its id, an operator or none any more.
+
+        Raises NotFound for an unknown one, InvalidFields for what is neither, and Conflict where
+        one that is none should be none any more.
+        """
+        with self._storage.transaction():
+            found = self._account_or_key(who)
+            if not operator and not found.operator:
+                raise Conflict(f"{who} is no operator; 'quietzone operator list' shows who is one")
+            if isinstance(found, User):
+                self._storage.users.set_operator(found.id, operator)
+            elif not self._storage.api_keys.set_operator(found.id, operator):
+                raise _no_key(found.id)
+        return replace(found, operator=operator)
+
+    def _account_or_key(self, who: str) -> User | ApiKey:
+        if is_key(who):
+            # Not repeated: whoever reads the terminal could use it.
+            raise InvalidFields.of("WHO", f"is the token of a key; give the key's id, {_KEY_IDS}")
+        try:
+            key_id = UUID(who)
+        except ValueError:
+            user = self.find(who)
+            if user is not None:
+                return user
+            if "@" in who:
+                raise NotFound(
+                    f"there is no account {who!r}; create it with 'quietzone user add'"
+                ) from None
+            reason = f"{who!r} is neither an account's e-mail address nor the id of an API key"
+            raise InvalidFields.of("WHO", f"{reason}, {_KEY_IDS}") from None
+        key = self._storage.api_keys.get(key_id)
+        if key is None:
+            raise _no_key(key_id)
+        return key
+
+
+def _no_key(key_id: UUID) -> NotFound:
+    return NotFound(f"there is no API key of the id {key_id}; give one {_KEY_IDS}")
 
 
 def is_key(token: str) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from core.app import create_app
-from core.domain.accounts import Credentials
+from core.domain.accounts import Credentials, Role
 from core.domain.codes import CodeDraft
 from core.domain.images import ErrorCorrection, ImageOptions, SymbolKind
 from core.domain.looks import FinderShape, ModuleShape
@@ -234,6 +234,80 @@ def test_a_password_is_changed_and_never_ignored(quietzone: Shell) -> None:
     app.services.open()
     app.services.accounts.sign_in(Credentials("owner@example.com", Secret("another long phrase")))
     app.services.close()
+
+
+def make_key(quietzone: Shell) -> tuple[str, str]:
+    """A new API key of the first organisation: its id and its token."""
+    app = create_app(load(environ={"QUIETZONE_DATA": quietzone.environ["QUIETZONE_DATA"]}))
+    app.services.open()
+    try:
+        (only,) = app.services.storage.organizations.all()
+        token, key = app.services.accounts.new_key(only.id, "till", Role.MEMBER, None)
+    finally:
+        app.services.close()
+    return str(key.id), token
+
+
+def test_the_first_account_is_an_operator_and_others_are_made(quietzone: Shell) -> None:
+    quietzone("init")
+    assert quietzone("operator", "list").stdout == "owner@example.com\n"
+    words = ("--organization", "main", "--role", "member", "--password-stdin")
+    quietzone("user", "add", "anna@example.com", *words, stdin="a long pass phrase\n")
+    assert quietzone("operator", "list").stdout == "owner@example.com\n"
+
+    for _ in range(2):
+        added = quietzone("operator", "add", "Anna@Example.com")
+        assert added.stdout == "anna@example.com is an operator.\n", added.stderr
+    assert quietzone("operator", "list").stdout == "anna@example.com\nowner@example.com\n"
+
+    removed = quietzone("operator", "remove", "anna@example.com")
+    assert removed.stdout == "anna@example.com is no operator any more.\n", removed.stderr
+    again = quietzone("operator", "remove", "anna@example.com")
+    assert again.returncode == 1
+    assert again.stderr == (
+        "Error: anna@example.com is no operator; 'quietzone operator list' shows who is one\n"
+    )
+
+
+def test_a_key_is_made_an_operators_and_none_again(quietzone: Shell) -> None:
+    quietzone("init")
+    quietzone("operator", "remove", "owner@example.com")
+    nobody = quietzone("operator", "list")
+    assert nobody.stdout == "There is no operator; make one with 'quietzone operator add'.\n"
+    key_id, token = make_key(quietzone)
+    name = f"{key_id} (API key 'till' of main)"
+
+    added = quietzone("operator", "add", key_id)
+    assert added.stdout == f"{name} is an operator.\n", added.stderr
+    assert quietzone("operator", "list").stdout == f"{name}\n"
+    assert quietzone("operator", "remove", key_id).stdout == f"{name} is no operator any more.\n"
+    assert quietzone("operator", "remove", key_id).returncode == 1
+
+    mistaken = quietzone("operator", "add", token)
+    assert mistaken.returncode == 1
+    assert "WHO: is the token of a key; give the key's id" in mistaken.stderr
+    assert token not in mistaken.stderr
+
+
+@pytest.mark.parametrize("command", ["add", "remove"])
+@pytest.mark.parametrize(
+    ("who", "reason"),
+    [
+        ("x@y.example", "no account 'x@y.example'; create it with 'quietzone user add'"),
+        ("2b0a5e1c-7c1e-4a86-9d3f-0d6d6d0f7a11", "no API key of the id 2b0a5e1c"),
+        ("owner", "neither an account's e-mail address nor the id of an API key"),
+        ("", "neither"),
+    ],
+)
+def test_an_unknown_operator_is_told_with_the_way_out(
+    quietzone: Shell, command: str, who: str, reason: str
+) -> None:
+    quietzone("init")
+    done = quietzone("operator", command, who)
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert quietzone("operator", "list").stdout == "owner@example.com\n"
 
 
 def test_serve_refuses_a_database_that_was_never_migrated(quietzone: Shell) -> None:
