@@ -83,6 +83,11 @@ class Gate:
             resp.set_header("Cache-Control", "private, no-cache")
             if rule is Access.PERSON and principal.user is None:
                 raise Forbidden("An API key cannot do this; sign in as a person.")
+            if rule is Access.OPERATOR and not principal.operator:
+                raise Forbidden(
+                    "This is for operators of the installation; one can be made with "
+                    "'quietzone operator add'."
+                )
             if isinstance(rule, Role):
                 self._demand(rule, req, principal, params)
         self._read_query(req, resource, method)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import Meta, Raw, Struct
 
-from core.domain.accounts import ApiKey, Member, Organization, Principal, Role
+from core.domain.accounts import ApiKey, Member, Organization, Principal, Role, User
 from core.domain.codes import BusinessCode, Code, CodePage, Tag
 from core.domain.images import QUIET_ZONE, ErrorCorrection, ImageOptions, Margin, StyleChoice
 from core.domain.logos import LogoInfo, LogoType
@@ -51,6 +51,12 @@ class UserView(Struct, frozen=True):
     id: UUID
     email: str
     name: str
+    operator: bool
+
+    @classmethod
+    def of(cls, user: User) -> UserView:
+        """The document of a person."""
+        return cls(user.id, user.email, user.name, user.operator)
 
 
 class ApiKeyView(Struct, frozen=True):
@@ -63,6 +69,7 @@ class ApiKeyView(Struct, frozen=True):
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
+    operator: bool
 
     @classmethod
     def of(cls, key: ApiKey) -> ApiKeyView:
@@ -98,7 +105,7 @@ class SessionView(Struct, frozen=True):
         """The document of a principal."""
         user, key, session = principal.user, principal.api_key, principal.session
         return cls(
-            user=UserView(user.id, user.email, user.name) if user else None,
+            user=UserView.of(user) if user else None,
             api_key=ApiKeyView.of(key) if key else None,
             expires_at=session.expires_at if session else key.expires_at if key else None,
             organizations=[OrganizationView.of(*pair) for pair in organizations],

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import falcon
 import msgspec
 import pytest
 
 from core.app import Application
 from core.domain.accounts import Role
-from core.http.resources.base import Access
+from core.http.request import Request
+from core.http.resources.base import Access, Resource
 from core.http.routes import ROUTES
-from tests.http.conftest import LOGO, Api, Seed, Tenant
+from tests.http.conftest import LOGO, PASSWORD, Api, Seed, Tenant
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -189,6 +191,129 @@ def test_an_organization_that_never_was_and_a_foreign_one_look_the_same(
     nowhere = owner.get("/api/organizations/00000000-0000-4000-8000-000000000000")
     assert foreign.status_code == nowhere.status_code == 404
     assert {**foreign.json, "request_id": ""} == {**nowhere.json, "request_id": ""}
+
+
+class Boilers(Resource):
+    """What only operators may see, and do."""
+
+    def on_get(self, req: Request, resp: falcon.Response) -> None:
+        resp.text = "warm"
+
+    def on_delete(self, req: Request, resp: falcon.Response) -> None:
+        resp.status = 204
+
+
+OPERATIONS = [
+    (method, route.path)
+    for route in ROUTES
+    for method, rule in route.access.items()
+    if rule is Access.OPERATOR
+] + [("GET", "/api/boilers"), ("HEAD", "/api/boilers"), ("DELETE", "/api/boilers")]
+
+every_operation = pytest.mark.parametrize(("method", "path"), OPERATIONS)
+
+
+@pytest.fixture
+def plant(app: Application) -> Application:
+    """The application with a route of operators, whether it has one of its own or not."""
+    boilers = Boilers(app.services, app.settings)
+    boilers.access = {"GET": Access.OPERATOR, "DELETE": Access.OPERATOR}
+    app.add_route("/api/boilers", boilers)
+    return app
+
+
+def make_operator(app: Application, tenant: Tenant, role: Role, credential: str) -> str:
+    """Make the member, or the key, of that role an operator; how the command calls it."""
+    who = f"{role}@{tenant.slug}.example"
+    if credential == "key":
+        keys = app.services.organizations.keys(tenant.id)
+        who = next(str(key.id) for key in keys if key.role is role)
+    app.services.accounts.set_operator(who, True)
+    return who
+
+
+@every_operation
+@everybody
+@by_cookie_and_key
+def test_no_role_makes_one_an_operator(
+    plant: Application, acme: Tenant, method: str, path: str, role: Role, credential: str
+) -> None:
+    # Of others who are operators it gains nothing.
+    make_operator(plant, acme, Role.MEMBER if role is Role.OWNER else Role.OWNER, credential)
+    make_operator(plant, acme, role, "key" if credential == "cookie" else "cookie")
+    answer = caller(plant, acme, role, credential)(method, path)
+    assert answer.status_code == 403
+    if method != "HEAD":
+        assert answer.json["detail"] == (
+            "This is for operators of the installation; one can be made with "
+            "'quietzone operator add'."
+        )
+
+
+@every_operation
+@by_cookie_and_key
+def test_an_operator_needs_no_role_and_gains_none(
+    plant: Application, seed: Seed, method: str, path: str, credential: str
+) -> None:
+    who = make_operator(plant, seed.acme, Role.MEMBER, credential)
+    api = caller(plant, seed.acme, Role.MEMBER, credential)
+    answer = api(method, path)
+    assert answer.status_code not in (401, 403, 404, 405), answer.text
+    assert answer.headers["Cache-Control"].startswith("private")
+    assert api.get(seed.globex.url).status_code == 404
+    assert api.get(f"{seed.acme.url}/members").status_code == 403
+
+    plant.services.accounts.set_operator(who, False)
+    assert api(method, path).status_code == 403
+
+
+@every_operation
+def test_nobody_is_an_operator_without_signing_in(
+    plant: Application, method: str, path: str
+) -> None:
+    for headers in ({}, {"Cookie": "quietzone=forged"}, {"Authorization": "Bearer qz_forged"}):
+        assert Api(plant, headers)(method, path).status_code == 401
+
+
+def test_another_site_cannot_use_an_operators_cookie(plant: Application, acme: Tenant) -> None:
+    make_operator(plant, acme, Role.OWNER, "cookie")
+    api = caller(plant, acme, Role.OWNER, "cookie")
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    assert api.delete("/api/boilers", headers=foreign).status_code == 403
+    assert api.delete("/api/boilers").status_code == 204
+
+
+def test_what_one_may_as_an_operator_is_told(app: Application, acme: Tenant) -> None:
+    def shown(credential: str) -> bool:
+        me = caller(app, acme, Role.ADMIN, credential).get("/api/session").json
+        operator = me["user" if credential == "cookie" else "api_key"]["operator"]
+        assert isinstance(operator, bool)
+        return operator
+
+    for credential in ("cookie", "key"):
+        assert shown(credential) is False
+        make_operator(app, acme, Role.ADMIN, credential)
+        assert shown(credential) is True
+    listed = caller(app, acme, Role.ADMIN, "cookie").get(f"{acme.url}/api-keys").json["items"]
+    assert [key["name"] for key in listed if key["operator"]] == ["admin"]
+
+
+def test_nobody_becomes_an_operator_over_http(app: Application, owner: Api, acme: Tenant) -> None:
+    flag = {"operator": True}
+    for call in CALLS:
+        if isinstance(call.body, dict) and call.method in ("POST", "PUT", "PATCH"):
+            answer = owner(call.method, call.url(acme), json={**call.body, **flag})
+            assert answer.status_code == 422, call
+            # A list of codes is refused as a whole.
+            fields = {error["field"] for error in answer.json["errors"]}
+            assert fields == ({"codes"} if call.path.endswith("bulk") else {"operator"}), call
+    credentials = {"email": "owner@acme.example", "password": PASSWORD}
+    assert owner.post("/api/session", {**credentials, **flag}).status_code == 422
+    assert owner.post("/api/organizations", {"name": "New", **flag}).status_code == 422
+
+    made = owner.post(f"{acme.url}/api-keys", {"name": "till", "role": "owner"})
+    assert made.json["key"]["operator"] is False
+    assert app.services.accounts.operators() == ([], [])
 
 
 def test_lists_show_only_ones_own(owner: Api, acme: Tenant) -> None:

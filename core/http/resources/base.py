@@ -23,6 +23,7 @@ class Access(enum.Enum):
     PUBLIC = "public"
     SIGNED_IN = "signed in"
     PERSON = "signed in as a person"
+    OPERATOR = "operator"
 
 
 Rule = Access | Role
