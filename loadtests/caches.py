@@ -13,20 +13,16 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import os  # noqa: E402
-import shutil  # noqa: E402
 import signal  # noqa: E402
-import socket  # noqa: E402
-import subprocess  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from functools import partial  # noqa: E402
-from typing import Self  # noqa: E402
 
 import gevent  # noqa: E402
 
 from core.api import Cache, PluginContext  # noqa: E402
+from loadtests.programs import Program, memcached  # noqa: E402
 from loadtests.slow_clients import free_port  # noqa: E402
 from loadtests.smoke import ROOT  # noqa: E402
 from plugins.caches.memcached import MemcachedSettings, qz_caches  # noqa: E402
@@ -39,52 +35,6 @@ IMAGE = bytes(range(256)) * 2
 
 OPEN_SECONDS = 4.5
 DRIP_SECONDS = 0.005
-
-
-class Program:
-    """A process that listens on a port; it can be ended and started again."""
-
-    def __init__(self, port: int, *command: str) -> None:
-        self.port = port
-        self._command = command
-        self.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-
-    def start(self) -> None:
-        """Start it, and wait until it accepts connections."""
-        self._process = subprocess.Popen(self._command, cwd=ROOT)
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                time.sleep(0.01)
-            else:
-                return
-
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal, and wait until it has surely taken effect."""
-        self._process.send_signal(number)
-        time.sleep(0.2)
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._process.kill()
-        self._process.wait()
-
-
-def memcached() -> Program:
-    """A server with its default settings."""
-    program = shutil.which("memcached")
-    if program is None:
-        sys.exit("memcached is not installed")
-    user = ["-u", "root"] if os.geteuid() == 0 else []
-    port = free_port()
-    return Program(port, program, "-l", "127.0.0.1", "-p", str(port), "-U", "0", *user)
 
 
 def proxy(upstream: int) -> Program:

@@ -27,9 +27,9 @@ from typing import Any, Self
 import msgspec
 
 from loadtests import targets as targets_file
+from loadtests.sample import ENVIRONMENT, Sample, SampleCode
 from loadtests.slow_clients import free_port
 from loadtests.targets import Load, Targets
-from loadtests.users import ENVIRONMENT, Sample, SampleCode
 
 ROOT = Path(__file__).resolve().parent.parent
 ROLES = ("owner", "member", "analyst")
@@ -150,7 +150,19 @@ def wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> 
         time.sleep(0.1)
 
 
-def fill(port: int, organization: str, emails: dict[str, str], password: str) -> Sample:
+def found(environ: dict[str, str], emails: dict[str, str], password: str) -> str:
+    """Create the database and an organisation with an account for each role; its id."""
+    quietzone(environ, "migrate")
+    added = quietzone(environ, "organization", "add", "Load test", "--slug", "load-test")
+    for role, email in emails.items():
+        options = ("--organization", "load-test", "--role", role, "--password-stdin")
+        quietzone(environ, "user", "add", email, *options, stdin=f"{password}\n")
+    return dict(line.split(": ", 1) for line in added.splitlines())["id"]
+
+
+def fill(
+    port: int, organization: str, emails: dict[str, str], password: str, codes: int = 10
+) -> Sample:
     """Create some codes over HTTP; what there is now to be asked for."""
     with Client(port) as client:
         client.ask("POST", "/api/session", {"email": emails["owner"], "password": password})
@@ -160,10 +172,10 @@ def fill(port: int, organization: str, emails: dict[str, str], password: str) ->
                 f"/api/organizations/{organization}/qr-codes",
                 {"destination": f"https://example.com/{number}", "slug": f"load-{number}"},
             )
-            for number in range(10)
+            for number in range(codes)
         ]
-    codes = tuple(SampleCode(id=code["id"], slug=code["slug"]) for code in made)
-    return Sample(organization=organization, codes=codes, emails=emails, password=password)
+    known = tuple(SampleCode(id=code["id"], slug=code["slug"]) for code in made)
+    return Sample(organization=organization, codes=known, emails=emails, password=password)
 
 
 def run_locust(port: int, sample: Sample, load: Load, folder: Path) -> list[Measured]:
@@ -270,14 +282,9 @@ def main() -> int:
             "QUIETZONE_DATA": str(folder / "data"),
             "QUIETZONE_BIND": f"127.0.0.1:{port}",
         }
-        quietzone(environ, "migrate")
-        added = quietzone(environ, "organization", "add", "Load test", "--slug", "load-test")
-        organization = dict(line.split(": ", 1) for line in added.splitlines())["id"]
         emails = {role: f"{role}@example.com" for role in ROLES}
         password = secrets.token_urlsafe(16)
-        for role, email in emails.items():
-            options = ("--organization", "load-test", "--role", role, "--password-stdin")
-            quietzone(environ, "user", "add", email, *options, stdin=f"{password}\n")
+        organization = found(environ, emails, password)
         log = folder / "service.log"
         with service(environ, log):
             sample = fill(port, organization, emails, password)

@@ -1,45 +1,18 @@
-"""The kinds of people that a load test simulates.
-
-`loadtests.smoke` starts the service, fills it, and tells in the environment variable
-QUIETZONE_LOADTEST what there is to be asked for.
-"""
+"""The kinds of people that a load test simulates."""
 
 from __future__ import annotations
 
-import os
 import random
 from typing import Any
 
-import msgspec
 from locust import FastHttpUser, between, task
 
-ENVIRONMENT = "QUIETZONE_LOADTEST"
+from loadtests.sample import SampleCode, sample
 
 BROWSER = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"
 )
 """Scans of what does not look like a browser are counted apart."""
-
-
-class SampleCode(msgspec.Struct, frozen=True):
-    """A code that may be asked for."""
-
-    id: str
-    slug: str
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """What the service was filled with; every account has the same password."""
-
-    organization: str
-    codes: tuple[SampleCode, ...]
-    emails: dict[str, str]
-    password: str
-
-
-def sample() -> Sample:
-    """What the service was filled with, from the environment."""
-    return msgspec.json.decode(os.environ[ENVIRONMENT], type=Sample)
 
 
 class Person(FastHttpUser):
