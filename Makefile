@@ -11,10 +11,10 @@ SYSTEM := memcached:memcached zbarimg:zbar-tools curl:curl gs:ghostscript initdb
 export PATH := $(PATH):/usr/sbin:$(or $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin))),/usr/bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format load bench bench-analytics clean system
+.PHONY: help run test lint format load bench bench-shares bench-analytics clean system
 
 help: ## list what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
 	@echo "PYTHON=python3.12 chooses the interpreter (3.11 or later) of the environment in $(VENV)."
 
 run: $(VENV)/.installed ## install, set up an empty data folder, and serve
@@ -41,9 +41,11 @@ load: $(VENV)/.installed-dev ## run the short load test against its targets
 bench: $(VENV)/.installed-dev ## time the drawing of codes beside other programs
 	$(BIN)/python -m loadtests.bench
 
-bench-analytics: $(VENV)/.installed-dev ## time redirects, and statistics over 10,000,000 scans
-	$(BIN)/python -m loadtests.redirects; missed=$$?; \
-		$(BIN)/python -m loadtests.analytics && exit $$missed
+bench-shares: $(VENV)/.installed-dev ## time redirects and images beside a bare Falcon
+	$(BIN)/python -m loadtests.shares
+
+bench-analytics: $(VENV)/.installed-dev ## time statistics over 10,000,000 scans
+	$(BIN)/python -m loadtests.analytics
 
 clean: ## remove the environment and what the tools left; the data in var/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -53,10 +53,15 @@ class Analytics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seeding_seconds: float
 
 
-class Redirects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[redirects]`: how much of a bare redirect's speed is left where scans are counted."""
+class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[shares]`: how much of a bare Falcon's speed is left.
 
-    share: float
+    `redirect` is a 302 whose scan is recorded, `image` a 200 from a cache, `unchanged` a 304.
+    """
+
+    redirect: float
+    image: float
+    unchanged: float
 
 
 class Targets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +71,7 @@ class Targets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     targets: dict[str, Target]
     drawing: dict[str, Bound]
     analytics: Analytics
-    redirects: Redirects
+    shares: Shares
 
 
 def read() -> Targets:
