@@ -169,13 +169,30 @@ class CacheFigures(Struct, frozen=True):
     aside: tuple[str, ...] = ()
 
 
+class SpaceFigures(Struct, frozen=True):
+    """What a cache knows of the keys of one namespace in this process; None: it cannot tell.
+
+    `size` is in bytes, with all that the entries cost; those that have expired count until they are
+    removed. The others count what this process has met since it began: `evictions` are entries that
+    made room for others, `errors` are failed operations and values that were not what had been
+    kept, `too_large` are values beyond `CacheTraits.max_value`, which were not kept.
+    """
+
+    entries: int | None = None
+    size: int | None = None
+    evictions: int | None = None
+    errors: int = 0
+    too_large: int = 0
+
+
 @runtime_checkable
 class Cache(Protocol):
     """Keeps bytes for a while; may forget any of them at any time.
 
     A cache that is away is an empty one: no method but `open` raises, and none takes long. A key is
     that of a value (`set`, `add`) or that of a counter (`increment`); which of both it is must not
-    change while either lives.
+    change while either lives. It begins with its namespace and a colon, as `image:...` does; the
+    namespaces are few, and none comes from a request. The namespace of a key without a colon is "".
     """
 
     @property
@@ -220,6 +237,13 @@ class Cache(Protocol):
 
     def figures(self) -> CacheFigures:
         """The state of the cache, for monitoring: may ask servers, so not for every request."""
+
+    def spaces(self) -> Mapping[str, SpaceFigures]:
+        """The figures of each namespace that this process has used, without asking any server.
+
+        So it may be called often. A namespace may be missing while there is nothing to tell of it.
+        What belongs to no key, a server that is tried again in vain for instance, counts for "".
+        """
 
 
 @runtime_checkable

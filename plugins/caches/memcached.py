@@ -23,12 +23,14 @@ from core.api import (
     PluginContext,
     PluginSettings,
     Secret,
+    SpaceFigures,
     hookimpl,
 )
 from plugins.caches.connections import Clock, Network, Place, deadline
 from plugins.caches.framing import Keys, is_counter, pack, unpack
 from plugins.caches.memory import MemoryCache
 from plugins.caches.server import Server, Spawn, delete, in_background, is_refusal
+from plugins.caches.spaces import Space, Spaces
 from plugins.caches.tiered import TieredCache
 
 _MAX_LIFE = 30 * 24 * 3600
@@ -105,7 +107,7 @@ class MemcachedCache:
         self._timeout = settings.timeout_ms / 1000
         self._name = Keys(settings.prefix, scope)
         self._servers: tuple[Server, ...] = ()
-        self._too_large = 0
+        self._spaces = Spaces()
 
     @property
     def traits(self) -> CacheTraits:
@@ -128,13 +130,13 @@ class MemcachedCache:
 
     def get(self, key: str) -> bytes | None:
         """The value, if its server is in use and has it."""
-        name = self._name(key)
+        name, space = self._name(key), self._spaces.of(key)
         server = self._server_of(name)
         if server is None:
             return None
         with deadline(self._timeout, self._clock):
-            data = server.call(lambda client: client.get(name), None)
-        found = self._read(server, name, data)
+            data = server.call(lambda client: client.get(name), None, space)
+        found = self._read(space, name, data)
         return found[0] if found else None
 
     def get_many(self, keys: Collection[str]) -> Mapping[str, bytes]:
@@ -142,19 +144,23 @@ class MemcachedCache:
         return {key: value for key, (value, _) in self.read_many(keys).items()}
 
     def read_many(self, keys: Collection[str]) -> Mapping[str, tuple[bytes, float]]:
-        """What `get_many` finds, with the seconds that each value has left; counters have none."""
-        shares: defaultdict[Server, dict[str, str]] = defaultdict(dict)
+        """What `get_many` finds, with the seconds that each value has left; counters have none.
+
+        A server that fails is one error, of the namespace of the first key that it was asked for.
+        """
+        shares: defaultdict[Server, dict[str, tuple[str, Space]]] = defaultdict(dict)
         for key in keys:
-            name = self._name(key)
+            name, space = self._name(key), self._spaces.of(key)
             server = self._server_of(name)
             if server is not None:
-                shares[server][name] = key
+                shares[server][name] = key, space
         found: dict[str, tuple[bytes, float]] = {}
         with deadline(self._timeout, self._clock):
             for server, names in shares.items():
-                data: Mapping[str, bytes] = server.call(_get_many(list(names)), {})
-                for name, key in names.items():
-                    value = self._read(server, name, data.get(name))
+                _, first = next(iter(names.values()))
+                data: Mapping[str, bytes] = server.call(_get_many(list(names)), {}, first)
+                for name, (key, space) in names.items():
+                    value = self._read(space, name, data.get(name))
                     if value is not None:
                         found[key] = value
         return found
@@ -164,10 +170,11 @@ class MemcachedCache:
         if ttl <= 0:
             self.delete(key)
             return
+        name, space = self._name(key), self._spaces.of(key)
         if self._is_too_large(value):
+            self._spaces.count_too_large(space)
             self.delete(key)
             return
-        name = self._name(key)
         server = self._server_of(name)
         if server is None:
             return
@@ -180,25 +187,28 @@ class MemcachedCache:
                 if not is_refusal(error):
                     raise
                 # The server is full, or takes only smaller values: the old one must not stay.
-                server.count_error()
+                self._spaces.count_error(space)
                 delete(client, [name])
 
         with deadline(self._timeout, self._clock):
-            server.call(store, None, changes=name)
+            server.call(store, None, space, changes=name)
 
     def delete(self, key: str) -> None:
         """Delete the value, once the server is back if it is not in use."""
-        name = self._name(key)
+        name, space = self._name(key), self._spaces.of(key)
         server = self._server_of(name)
         if server is not None:
             with deadline(self._timeout, self._clock):
-                server.call(lambda client: delete(client, [name]), None, changes=name)
+                server.call(lambda client: delete(client, [name]), None, space, changes=name)
 
     def add(self, key: str, value: bytes, ttl: float) -> bool:
         """Keep the value where the server has none, or nothing that could be read."""
-        if ttl <= 0 or self._is_too_large(value):
+        name, space = self._name(key), self._spaces.of(key)
+        if ttl <= 0:
             return self.get(key) is None
-        name = self._name(key)
+        if self._is_too_large(value):
+            self._spaces.count_too_large(space)
+            return self.get(key) is None
         server = self._server_of(name)
         if server is None:
             return True
@@ -210,17 +220,17 @@ class MemcachedCache:
             data, cas = client.gets(name)
             if data is None:
                 return bool(client.add(name, frame, life, noreply=False))
-            if self._read(server, name, data) is not None:
+            if self._read(space, name, data) is not None:
                 return False
             # What has expired or cannot be read stands in nobody's way.
             return client.cas(name, frame, cas, life, noreply=False) is True
 
         with deadline(self._timeout, self._clock):
-            return server.call(store, otherwise=True)
+            return server.call(store, True, space)
 
     def increment(self, key: str, ttl: float, by: int = 1) -> int | None:
         """Count on the server, which makes the counter in the same round trip."""
-        name = self._name(key)
+        name, space = self._name(key), self._spaces.of(key)
         server = self._server_of(name)
         if server is None or ttl <= 0 or not 0 <= by < _MAX_COUNT:
             return None
@@ -232,7 +242,7 @@ class MemcachedCache:
             except MemcacheClientError as error:
                 if b"non-numeric" not in error.args[0]:
                     raise
-                server.count_error()
+                self._spaces.count_error(space)
                 return None
             counted = _COUNTED.fullmatch(answer)
             if counted is None:
@@ -240,7 +250,7 @@ class MemcachedCache:
             return int(counted[1])
 
         with deadline(self._timeout, self._clock):
-            return server.call(count, None)
+            return server.call(count, None, space)
 
     def figures(self) -> CacheFigures:
         """The sums of the servers that answer; None where none does."""
@@ -251,15 +261,23 @@ class MemcachedCache:
             if stats is not None:
                 told.append(stats)
         entries, size, evictions = map(sum, zip(*told, strict=True)) if told else (None,) * 3
+        spaces = self.spaces().values()
         return CacheFigures(
             entries=entries,
             size=size,
             evictions=evictions,
-            errors=sum(server.errors for server in self._servers),
-            too_large=self._too_large,
+            errors=sum(space.errors for space in spaces),
+            too_large=sum(space.too_large for space in spaces),
             servers=self._settings.servers,
             aside=tuple(server.name for server in self._servers if server.is_aside),
         )
+
+    def spaces(self) -> Mapping[str, SpaceFigures]:
+        """What this process has counted; of what servers keep they cannot tell whose it is."""
+        return {
+            name: SpaceFigures(errors=space.errors, too_large=space.too_large)
+            for name, space in self._spaces.met()
+        }
 
     def _server(self, name: str, tls: ssl.SSLContext | None) -> Server:
         settings = self._settings
@@ -278,6 +296,7 @@ class MemcachedCache:
             settings.max_connections,
             self._clock,
             self._spawn,
+            self._spaces,
         )
 
     def _server_of(self, name: str) -> Server | None:
@@ -288,7 +307,7 @@ class MemcachedCache:
             return max(servers, key=lambda server: _weight(server.name, name))
         return servers[0] if servers else None
 
-    def _read(self, server: Server, name: str, data: bytes | None) -> tuple[bytes, float] | None:
+    def _read(self, space: Space, name: str, data: bytes | None) -> tuple[bytes, float] | None:
         """The value that the data stands for, with the seconds that it has left."""
         if data is None:
             return None
@@ -296,17 +315,14 @@ class MemcachedCache:
             return data, 0.0
         found = unpack(name, data)
         if found is None:
-            server.count_error()
+            self._spaces.count_error(space)
             return None
         value, expires_at = found
         left = expires_at - self._now()
         return (value, left) if left > 0 else None
 
     def _is_too_large(self, value: bytes) -> bool:
-        if len(value) <= self._settings.max_value:
-            return False
-        self._too_large += 1
-        return True
+        return len(value) > self._settings.max_value
 
     def _probe(self, client: PooledClient) -> None:
         """Raise unless the server keeps a value and gives it back."""

@@ -15,6 +15,7 @@ from pymemcache.exceptions import MemcacheServerError, MemcacheUnexpectedCloseEr
 
 from plugins.caches.breaker import Breaker
 from plugins.caches.connections import Clock, Network, Place, deadline, seconds_left
+from plugins.caches.spaces import Space, Spaces
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ class Server:
     `retry_after` seconds the next one who would have asked sets off a trial, in the background. The
     trial runs `probe`, which raises unless the server is as it should be, and deletes what could
     not be changed meanwhile; only then is the server in use again. `timeout` is how long the trial
-    waits for each answer; whoever calls sets the deadline of his operation himself.
+    waits for each answer; whoever calls sets the deadline of his operation himself. What fails is
+    counted in `spaces`.
     """
 
     def __init__(
@@ -48,16 +50,16 @@ class Server:
         max_connections: int,
         clock: Clock,
         spawn: Spawn,
+        spaces: Spaces,
     ) -> None:
         self.name = name
-        self.errors = 0
         self._network = network
         self._probe = probe
         self._timeout = timeout
         self._clock = clock
         self._spawn = spawn
+        self._spaces = spaces
         self._breaker = Breaker(retry_after, clock)
-        self._lock = Lock()
         self._is_closed = False
         # The pool raises where it is exhausted, so the waiting for a connection is done here.
         self._slots = Slots(max_connections)
@@ -76,21 +78,26 @@ class Server:
         self._client.close()
 
     def call(
-        self, operation: Callable[[PooledClient], T], otherwise: T, changes: str | None = None
+        self,
+        operation: Callable[[PooledClient], T],
+        otherwise: T,
+        space: Space | None = None,
+        changes: str | None = None,
     ) -> T:
         """What `operation` returns, or `otherwise` where the server does not do its part.
 
-        `operation` raises whatever it likes for an answer that is not as it should be. `changes` is
-        the key of which an old value may be left on the server where the operation fails.
+        `operation` raises whatever it likes for an answer that is not as it should be. Its failure
+        counts for `space`. `changes` is the key of which an old value may be left on the server
+        where the operation fails.
         """
-        if not self._breaker.is_open and self._acquire():
+        if not self._breaker.is_open and self._acquire(space):
             granted = seconds_left(self._clock)
             try:
                 # Whoever has waited for a connection may find that the server has failed meanwhile.
                 if granted > 0 and not self._breaker.is_open:
                     return operation(self._client)
             except Exception as error:  # noqa: BLE001 - whatever it is, the answer is of no use.
-                self.count_error()
+                self._spaces.count_error(space)
                 # Where others have used up the time, the server is not to blame.
                 is_late = isinstance(error, TimeoutError) and granted < self._timeout / 2
                 if not is_late and not is_refusal(error):
@@ -103,16 +110,11 @@ class Server:
             self._start_trial()
         return otherwise
 
-    def count_error(self) -> None:
-        """Count something that was not as it should be."""
-        with self._lock:
-            self.errors += 1
-
-    def _acquire(self) -> bool:
+    def _acquire(self, space: Space | None) -> bool:
         """Wait for one of the connections, until the deadline."""
         if self._slots.acquire() or self._slots.wait(max(0.0, seconds_left(self._clock))):
             return True
-        self.count_error()
+        self._spaces.count_error(space)
         return False
 
     def _fail(self, error: Exception) -> None:
@@ -142,7 +144,7 @@ class Server:
                 passed = self._breaker.pass_trial()
             _log.warning("the cache uses the server %s again", self.name)
         except Exception as error:  # noqa: BLE001 - whatever it is, the server is not used yet.
-            self.count_error()
+            self._spaces.count_error(None)
             self._network.renew()
             _log.debug("the server %s still fails: %s", self.name, _reason(error))
         finally:

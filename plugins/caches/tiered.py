@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from core.api import Cache, CacheFigures, CacheTraits
+from core.api import Cache, CacheFigures, CacheTraits, SpaceFigures
 
 _STRIPES = 1024
 
@@ -93,6 +93,10 @@ class TieredCache:
     def figures(self) -> CacheFigures:
         """Those of the shared level: what is near is a copy of it."""
         return self._far.figures()
+
+    def spaces(self) -> Mapping[str, SpaceFigures]:
+        """As `figures`, those of the shared level."""
+        return self._far.spaces()
 
     def _fetch(self, keys: Collection[str]) -> Mapping[str, bytes]:
         before = {key: self._changes[_stripe(key)] for key in keys}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,12 +16,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from core.api import Cache, CacheFigures, CacheTraits, Drawing, ErrorCorrection, lay_out
+from core.api import (
+    Cache,
+    CacheFigures,
+    CacheTraits,
+    Drawing,
+    ErrorCorrection,
+    SpaceFigures,
+    lay_out,
+)
 from plugins.caches.memcached import MemcachedCache, MemcachedSettings
 from plugins.caches.memory import (
+    _BEYOND,
     ENTRY_OVERHEAD,
     MemoryCache,
     MemorySettings,
+    _digest,
     qz_caches,
     qz_settings,
 )
@@ -95,6 +106,10 @@ class DictCache:
 
     def figures(self) -> CacheFigures:
         return CacheFigures(entries=len(self._entries))
+
+    def spaces(self) -> Mapping[str, SpaceFigures]:
+        entries = Counter(key.partition(":")[0] if ":" in key else "" for key in self._entries)
+        return {name: SpaceFigures(entries=count) for name, count in entries.items()}
 
 
 @pytest.fixture
@@ -416,6 +431,58 @@ def test_the_figures_can_be_had_at_any_time(cache: Cache) -> None:
     cache.figures()
 
 
+@of_every_kind
+def test_the_figures_are_told_by_what_is_before_the_first_colon_of_a_key(cache: Cache) -> None:
+    for key in ("image:a", "image:b:c", "answer:a", "answer", ":a"):
+        cache.set(key, b"value", 60)
+    assert cache.increment("counter:a", 60) == 1
+    assert cache.add("lease:image:a", b"", 60) is True
+    spaces = cache.spaces()
+    assert set(spaces) == {"image", "answer", "", "counter", "lease"}
+    entries = {name: space.entries for name, space in spaces.items()}
+    if not cache.traits.shared:
+        assert entries == {"image": 2, "answer": 1, "": 2, "counter": 1, "lease": 1}
+    else:
+        assert set(entries.values()) == {None}
+
+
+@of_every_kind
+def test_the_namespaces_together_are_the_whole(cache: Cache) -> None:
+    for number in range(30):
+        cache.set(f"{number % 4}:{number}", bytes(number), 60)
+    cache.set("0:large", bytes(MAX_VALUE + 1), 60)
+    cache.add("1:large", bytes(MAX_VALUE + 1), 60)
+    cache.add("", bytes(MAX_VALUE + 1), 60)
+    spaces, figures = cache.spaces().values(), cache.figures()
+    assert sum(space.errors for space in spaces) == figures.errors == 0
+    assert sum(space.too_large for space in spaces) == figures.too_large
+    if not cache.traits.shared:
+        assert sum(space.entries or 0 for space in spaces) == figures.entries == 30
+
+
+@pytest.mark.parametrize("make", ["memory", "memcached", "tiered"], indirect=True)
+def test_what_is_too_large_is_counted_for_its_namespace(cache: Cache) -> None:
+    cache.set("image:small", b"value", 60)
+    cache.set("image:large", bytes(MAX_VALUE + 1), 60)
+    cache.add("image:large", bytes(MAX_VALUE + 1), 60)
+    cache.set("answer:large", bytes(MAX_VALUE + 1), 60)
+    cache.set("other:small", b"value", 60)
+    told = {name: space.too_large for name, space in cache.spaces().items()}
+    assert told == {"image": 2, "answer": 1, "other": 0}
+
+
+@of_every_kind
+def test_namespaces_can_be_asked_for_at_any_time_and_before_a_cache_is_opened(make: Maker) -> None:
+    cache = make()
+    assert dict(cache.spaces()) == {}
+    cache.open()
+    assert dict(cache.spaces()) == {}
+    cache.set("image:a", b"value", 60)
+    assert "image" in cache.spaces()
+    cache.close()
+    assert sum(space.entries or 0 for space in cache.spaces().values()) == 0
+
+
 @of_shared_kinds
 def test_what_one_process_changes_another_one_sees(make: Maker, clock: Clock) -> None:
     one, other = make(), make()
@@ -619,9 +686,111 @@ def test_the_bounds_hold_whatever_is_done(steps: list[tuple[str, int, int]]) -> 
             case "d":
                 cache.delete(str(key))
         entries = [*cache._new.values(), *cache._proven.values()]
-        assert cache.size == sum(len(entry) - 8 + ENTRY_OVERHEAD for entry in entries) <= most
-        proven = sum(len(entry) - 8 + ENTRY_OVERHEAD for entry in cache._proven.values())
+        assert cache.size == sum(len(entry) + _BEYOND for entry in entries) <= most
+        proven = sum(len(entry) + _BEYOND for entry in cache._proven.values())
         assert cache._proven_size == proven <= 0.8 * most
+
+
+def held(cache: MemoryCache, keys: Collection[str]) -> dict[str, int]:
+    """What the cache keeps of the keys, in bytes, without a change to what it will forget first."""
+    entries = {key: {**cache._new, **cache._proven}.get(_digest(key)) for key in keys}
+    return {key: len(entry) + _BEYOND for key, entry in entries.items() if entry is not None}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("sgadiwc"),
+            st.sampled_from("abcd"),
+            st.integers(0, 3),
+            st.integers(0, 600),
+        ),
+        max_size=80,
+    )
+)
+def test_the_figures_of_every_namespace_are_right_whatever_is_done(
+    steps: list[tuple[str, str, int, int]],
+) -> None:
+    most, clock = 4 * (ENTRY_OVERHEAD + 100), Clock()
+    cache = MemoryCache(most, clock)
+    keys = [f"{name}:{number}" for name in "abc" for number in range(4)]
+    keys += [f"d{number}" for number in range(4)]
+    evictions: Counter[str] = Counter()
+    too_large: Counter[str] = Counter()
+    for step, name, number, size in steps:
+        key = f"d{number}" if name == "d" else f"{name}:{number}"
+        before = held(cache, keys)
+        match step:
+            case "s":
+                cache.set(key, bytes(size), 60)
+            case "g":
+                cache.get(key)
+            case "a":
+                size = 0 if cache.get(key) is not None else size
+                cache.add(key, bytes(size), 60)
+            case "d":
+                cache.delete(key)
+            case "i":
+                cache.increment(key, 60)
+            case "w":
+                clock.now += 25
+            case "c":
+                cache.close()
+        kept = held(cache, keys)
+        if step in "sai":
+            evictions.update(space_of(each) for each in before.keys() - kept.keys() - {key})
+            too_large[space_of(key)] += step in "sa" and size + ENTRY_OVERHEAD > most
+        spaces, figures = cache.spaces(), cache.figures()
+        assert {space_of(each) for each in kept} <= set(spaces)
+        for space, told in spaces.items():
+            sizes = [size for each, size in kept.items() if space_of(each) == space]
+            assert told == SpaceFigures(
+                entries=len(sizes),
+                size=sum(sizes),
+                evictions=evictions[space],
+                too_large=too_large[space],
+            )
+        assert figures.entries == sum(space.entries or 0 for space in spaces.values())
+        assert figures.evictions == sum(space.evictions or 0 for space in spaces.values())
+        assert figures.too_large == sum(space.too_large for space in spaces.values())
+        assert figures.size == sum(space.size or 0 for space in spaces.values()) == cache.size
+        assert cache.size <= most
+
+
+def space_of(key: str) -> str:
+    return key.split(":")[0] if ":" in key else ""
+
+
+def test_an_expired_entry_counts_until_it_is_removed(clock: Clock) -> None:
+    cache = MemoryCache(5000, clock)
+    cache.set("image:a", bytes(100), 60)
+    clock.now += 60
+    kept = SpaceFigures(entries=1, size=ENTRY_OVERHEAD + 100, evictions=0)
+    assert dict(cache.spaces()) == {"image": kept}
+    cache.get("image:a")
+    assert dict(cache.spaces()) == {"image": SpaceFigures(entries=0, size=0, evictions=0)}
+
+
+def test_an_eviction_is_counted_for_who_had_to_go(clock: Clock) -> None:
+    cache = MemoryCache(2 * (ENTRY_OVERHEAD + 1), clock)
+    for key in ("image:a", "image:b", "answer:a"):
+        cache.set(key, b"x", 60)
+    evictions = {name: space.evictions for name, space in cache.spaces().items()}
+    assert evictions == {"image": 1, "answer": 0}
+
+
+def test_a_cache_tells_256_namespaces_apart_and_keeps_the_values_of_more() -> None:
+    cache = MemoryCache(2**20)
+    for number in range(300):
+        cache.set(f"{number}:key", str(number).encode(), 60)
+    assert all(cache.get(f"{number}:key") == str(number).encode() for number in range(300))
+    spaces = cache.spaces()
+    assert len(spaces) == 256
+    assert (spaces["0"].entries, spaces["254"].entries, spaces[""].entries) == (1, 1, 45)
+    for number in range(300):
+        cache.delete(f"{number}:key")
+    assert sum(space.size or 0 for space in cache.spaces().values()) == cache.size == 0
+    assert all(space.entries == 0 for space in cache.spaces().values())
 
 
 def test_a_large_value_makes_as_much_room_as_it_needs(clock: Clock) -> None:
@@ -691,7 +860,8 @@ def test_threads_never_break_the_bound_nor_get_another_key_s_value() -> None:
     def work(seed: int) -> None:
         gate.wait()
         for step in range(5000):
-            key = str((step * 7 + seed) % 90)
+            number = (step * 7 + seed) % 90
+            key = f"{number % 7}:{number}"
             value = cache.get(key)
             if value is not None and not value.startswith(key.encode() + b":"):
                 wrong.append((key, value))
@@ -708,6 +878,8 @@ def test_threads_never_break_the_bound_nor_get_another_key_s_value() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
-    for key in map(str, range(90)):
-        cache.delete(key)
+    assert sum(space.size or 0 for space in cache.spaces().values()) == cache.size
+    for number in range(90):
+        cache.delete(f"{number % 7}:{number}")
     assert cache.size == 0
+    assert all(space.entries == space.size == 0 for space in cache.spaces().values())

@@ -754,6 +754,117 @@ def test_what_is_larger_than_the_setting_is_not_sent(
     assert cache.figures().errors == 0
 
 
+# Figures by namespace.
+
+
+def errors(cache: Cache) -> dict[str, int]:
+    """How many errors are told of each namespace; together they are those of the cache."""
+    told = {name: space.errors for name, space in cache.spaces().items()}
+    assert sum(told.values()) == cache.figures().errors
+    return told
+
+
+def test_a_killed_server_is_an_error_of_whoever_found_it_so(
+    make: Callable[..., MemcachedCache], server: Memcached, clock: Clock
+) -> None:
+    cache = make(server.name)
+    cache.set("image:a", b"value", 60)
+    cache.set("answer:a", b"value", 60)
+    assert errors(cache) == {"image": 0, "answer": 0}
+    server.kill()
+    assert cache.get("answer:a") is None
+    assert cache.get("image:a") is None
+    assert errors(cache) == {"image": 0, "answer": 1}
+    # The trial belongs to nobody.
+    clock.ahead += 1.1
+    assert cache.get("image:a") is None
+    assert errors(cache) == {"image": 0, "answer": 1, "": 1}
+    server.start()
+    clock.ahead += 1.1
+    assert cache.get("image:a") is None
+    server.kill()
+    assert cache.increment("counter:a", 60) is None
+    cache.close()
+    assert errors(cache) == {"image": 0, "answer": 1, "": 1, "counter": 1}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_operation_that_fails_is_an_error_of_its_key_s_namespace(
+    make: Callable[..., MemcachedCache], proxy: Proxy, operation: str
+) -> None:
+    space = {"add": "added", "increment": "counter"}.get(operation, "key")
+
+    class Named:
+        """The cache, with keys that have a namespace."""
+
+        def __getattr__(self, name: str) -> Any:
+            done = getattr(cache, name)
+            if name == "get_many":
+                return lambda keys: done([f"{key}:a" for key in keys])
+            return lambda key, *rest: done(f"{key}:a", *rest)
+
+    cache = make(proxy.name, timeout_ms=200, connect_timeout_ms=200)
+    proxy.mode = Mode.RESET
+    OPERATIONS[operation](Named())  # type: ignore[arg-type]
+    told = {name: count for name, count in errors(cache).items() if count}
+    assert told == {space: 1}
+
+
+def test_many_keys_that_fail_at_once_are_one_error_of_the_first_one_s_namespace(
+    make: Callable[..., MemcachedCache], server: Memcached
+) -> None:
+    cache = make(server.name)
+    keys = ["answer:a", "image:a", "image:b", "verdict:a"]
+    for key in keys:
+        cache.set(key, b"value", 60)
+    server.kill()
+    assert dict(cache.get_many(keys)) == {}
+    assert errors(cache) == {"answer": 1, "image": 0, "verdict": 0}
+
+
+def test_garbage_is_an_error_of_the_namespace_that_it_was_found_in(
+    make: Callable[..., MemcachedCache], server: Memcached
+) -> None:
+    cache = make(server.name)
+    for key in ("image:a", "image:b", "counter:a", "lease:a"):
+        forge(server, key, b"garbage")
+    cache.set("answer:a", b"value", 60)
+    found = cache.get_many(["answer:a", "image:a", "image:b"])
+    assert dict(found) == {"answer:a": b"value"}
+    assert cache.get("image:a") is None
+    assert cache.increment("counter:a", 60) is None
+    assert cache.add("lease:a", b"", 60) is True
+    assert errors(cache) == {"answer": 0, "image": 3, "counter": 1, "lease": 1}
+
+
+def test_figures_that_a_server_does_not_tell_belong_to_no_namespace(
+    make: Callable[..., MemcachedCache], server: Memcached
+) -> None:
+    cache = make(server.name)
+    cache.set("image:a", b"value", 60)
+    server.kill()
+    assert cache.figures().errors == 1
+    assert errors(cache) == {"image": 0, "": 1}
+
+
+def test_no_server_is_asked_for_what_is_told_by_namespace(
+    make: Callable[..., MemcachedCache], proxy: Proxy
+) -> None:
+    cache = TieredCache(MemoryCache(1_000_000), make(proxy.name), 1.0)
+    cache.set("image:a", b"value", 60)
+    seen = proxy.seen
+    assert [*cache.spaces()] == ["image"]
+    assert proxy.seen == seen
+
+
+def test_threads_miss_no_error(make: Callable[..., MemcachedCache], server: Memcached) -> None:
+    cache = make(server.name, timeout_ms=5000)
+    forge(server, "image:a", b"garbage")
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(lambda _: cache.get("image:a"), range(400))) == {None}
+    assert errors(cache) == {"image": 400}
+
+
 # Several servers.
 
 

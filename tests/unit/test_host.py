@@ -522,6 +522,7 @@ def test_one_name_may_serve_two_kinds(offer):
         def add(self, key, value, ttl): ...
         def increment(self, key, ttl, by=1): ...
         def figures(self): ...
+        def spaces(self): ...
 
         traits = CacheTraits(shared=False)
 
@@ -544,7 +545,7 @@ def test_one_name_may_serve_two_kinds(offer):
             "qz_caches",
             "cache",
             "Cache",
-            "traits, open, close, get, get_many, set, delete, add, increment, figures",
+            "traits, open, close, get, get_many, set, delete, add, increment, figures, spaces",
         ),
         ("qz_periods", "period", "Period", "intervals, window, previous"),
         (

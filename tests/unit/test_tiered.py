@@ -85,3 +85,7 @@ def test_traits_and_figures_are_those_of_the_shared_level_with_a_lag(
     assert cache.traits.max_value == far.traits.max_value
     cache.set("key", b"value", 60)
     assert cache.figures() == far.figures()
+    cache.set("image:key", b"value", 60)
+    assert cache.get("image:key") == b"value"
+    assert dict(cache.spaces()) == dict(far.spaces())
+    assert [*cache.spaces()] == ["", "image"]

@@ -7,7 +7,7 @@ installed with pip, and knows nothing of it but `core.api`.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from threading import Lock
@@ -23,6 +23,7 @@ from core.api import (
     Interval,
     Layout,
     PluginSettings,
+    SpaceFigures,
     Symbol,
     Window,
     hookimpl,
@@ -140,6 +141,11 @@ class Forgetful:
 
     def figures(self) -> CacheFigures:
         return CacheFigures(entries=len(self))
+
+    def spaces(self) -> Mapping[str, SpaceFigures]:
+        with self._lock:
+            entries = Counter(key.partition(":")[0] if ":" in key else "" for key in self._values)
+        return {namespace: SpaceFigures(entries=count) for namespace, count in entries.items()}
 
 
 @hookimpl
