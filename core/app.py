@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -36,14 +37,17 @@ def create_app(
     *,
     clock: Callable[[], datetime] = utc_now,
     token_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    seconds: Callable[[], float] = time.monotonic,
 ) -> Application:
     """The application, put together but with nothing open: `app.services.open()` does that.
+
+    `clock` tells the time; `seconds` go on evenly, and never back.
 
     Raises ConfigurationError for anything that an operator has to mend.
     """
     settings = settings or load()
     host = load_plugins(settings)
-    services = Services(settings, choose(settings, host), clock, token_bytes)
+    services = Services(settings, choose(settings, host), clock, token_bytes, seconds)
     app = Application(
         request_type=Request,
         middleware=[

@@ -40,6 +40,8 @@ from core.http.resources.base import Access
 from core.http.routes import ROUTES
 from core.services import Services, sample
 from core.services.journal.drainer import status
+from core.services.meters import Namespace
+from core.services.monitor import IN_CACHE
 from core.settings import dump, unpack
 
 _GUNICORN_CONFIGS = (
@@ -366,6 +368,62 @@ def _named(services: Services, who: User | ApiKey) -> str:
         return who.email
     organization = services.organizations.get(who.organization_id)
     return f"{who.id} (API key {who.name!r} of {organization.slug})"
+
+
+@main.group()
+def cache() -> None:
+    """What is cached: images, timelines and statistics."""
+
+
+@cache.command("stats")
+@click.argument("namespace", required=False, type=click.Choice([*Namespace]))
+def cache_stats(namespace: str | None) -> None:
+    """Show how often what was looked for was found, by all workers of this machine."""
+    app = create_app()
+    with _open(app) as services:
+        report = services.monitor.report()
+    where = "shared by all workers" if report.shared else "in each worker"
+    click.echo(f"cache: {report.backend}, {where}; workers counted here: {report.workers}")
+    for title, number in (
+        ("entries", report.entries),
+        ("bytes", report.size),
+        ("evictions", report.evictions),
+    ):
+        click.echo(f"{title}: {'unknown' if number is None else number}")
+    for server in report.servers:
+        click.echo(f"server: {server}{' (left aside)' if server in report.aside else ''}")
+    click.echo(f"counted since: {_time(report.since)}\n")
+    click.echo(_COLUMNS.format(*_TITLES))
+    for name, readings in report.namespaces.items():
+        if namespace not in (None, name):
+            continue
+        for span, looks in (
+            ("minute", readings.last_minute),
+            ("hour", readings.last_hour),
+            ("start", readings.since_start),
+        ):
+            ratio = "-" if looks.hit_ratio is None else f"{looks.hit_ratio:.1%}"
+            mean = "-" if looks.mean_us is None else f"{looks.mean_us:.1f}"
+            numbers = (looks.errors, looks.evictions, looks.bytes_read, looks.bytes_written)
+            row = (name, span, looks.hits + looks.misses, ratio, *numbers, mean)
+            click.echo(_COLUMNS.format(*row))
+
+
+_TITLES = ("namespace", "last", "looks", "found", "errors", "evicted", "read", "written", "mean us")
+_COLUMNS = "{:9}  {:6} {:>9} {:>7} {:>7} {:>8} {:>11} {:>11} {:>8}"
+
+
+@cache.command("clear")
+@click.argument("namespace", type=click.Choice([*IN_CACHE, "all"]))
+def cache_clear(namespace: str) -> None:
+    """Have nothing of NAMESPACE found any more, on any machine, within a second.
+
+    Codes, styles and sessions are kept for less than a second in any case.
+    """
+    cleared = IN_CACHE if namespace == "all" else (Namespace(namespace),)
+    with _open(create_app()) as services:
+        services.monitor.clear(*cleared)
+    click.echo(f"cleared: {', '.join(cleared)}")
 
 
 @main.group()

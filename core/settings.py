@@ -117,6 +117,8 @@ class CacheSettings(Struct, frozen=True):
     max_codes: Annotated[int, Meta(ge=0, le=10_000_000)] = 10_000
     answer_ttl: PositiveFloat = 3600.0
     answer_lag: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+    session_ttl: Annotated[float, Meta(ge=0, le=0.9)] = 0.8
+    max_sessions: Annotated[int, Meta(ge=0, le=10_000_000)] = 10_000
 
 
 class CodesSettings(Struct, frozen=True):

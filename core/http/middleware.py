@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +13,7 @@ import falcon
 
 from core.domain.accounts import Principal, Role
 from core.domain.validation import read
-from core.errors import FieldProblem, Forbidden, InvalidFields, NotFound, Unauthenticated
+from core.errors import FieldProblem, Forbidden, InvalidFields, Unauthenticated
 from core.http.request import Request
 from core.http.resources.base import Access, AnyQuery, Resource
 from core.services import Services
@@ -89,18 +88,8 @@ class Gate:
                     "'quietzone operator add'."
                 )
             if isinstance(rule, Role):
-                self._demand(rule, req, principal, params)
+                req.context.role = self._accounts.demand(rule, principal, params["org_id"])
         self._read_query(req, resource, method)
-
-    def _demand(
-        self, needed: Role, req: Request, principal: Principal, params: Mapping[str, Any]
-    ) -> None:
-        role = self._accounts.role(principal, params["org_id"])
-        if role is None:
-            raise NotFound("There is no such organization.")
-        if not role.includes(needed):
-            raise Forbidden(f"This needs the role {needed}; yours is {role}.")
-        req.context.role = role
 
     def _principal(self, req: Request) -> Principal:
         authorization = req.get_header("Authorization")

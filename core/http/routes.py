@@ -11,6 +11,7 @@ from msgspec import Struct
 from core.domain.accounts import Role
 from core.http.request import Request
 from core.http.resources import (
+    cache,
     codes,
     downloads,
     health,
@@ -123,6 +124,7 @@ ROUTES: tuple[Route, ...] = (
     Route(f"{_CODE}/scans", statistics.Scans, {"GET": Role.ANALYST}),
     Route(f"{_ORGANIZATION}/timeline", statistics.OrganizationTimeline, {"GET": Role.ANALYST}),
     Route(f"{_ORGANIZATION}/stats", statistics.OrganizationStats, {"GET": Role.ANALYST}),
+    Route("/api/cache", cache.Cache, {"GET": Access.OPERATOR}),
     Route("/r/{slug:segment}", redirect.Redirect, {"GET": Access.PUBLIC}),
     Route("/R/{slug:segment}", redirect.Redirect, {"GET": Access.PUBLIC}),
     Route("/i/{signature:segment}/{file:segment}", images.SignedImage, {"GET": Access.PUBLIC}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -18,7 +19,7 @@ from core.ports import (
     SheetPrinter,
     Storage,
 )
-from core.services.accounts import Accounts
+from core.services.accounts import Accounts, Remembered
 from core.services.answers import Answers
 from core.services.archives import Archives
 from core.services.codes import CodeService
@@ -30,12 +31,16 @@ from core.services.journal.supervisor import Supervisor
 from core.services.journal.writer import Journal
 from core.services.logos import Logos
 from core.services.lookups import Lookups
+from core.services.meters import Meters, Namespace
+from core.services.monitor import CacheMonitor
 from core.services.offload import Offload, call_inline
 from core.services.organizations import OrganizationService
 from core.services.passwords import Passwords
+from core.services.recent import Recall
 from core.services.redirects import Redirects
 from core.services.sheets import Sheets
 from core.services.signatures import Signatures
+from core.services.spaces import Epochs, Spaces
 from core.services.statistics import Statistics
 from core.services.styles import Styles
 from core.settings import Settings
@@ -68,22 +73,35 @@ class Services:
         components: Components,
         clock: Callable[[], datetime] = utc_now,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self.clock = clock
         self.storage = components.storage
         self.scan_store = components.scan_store
         self.cache = components.cache
+        self.meters = Meters(settings.data / "cache.meters")
+        epochs = Epochs(self.storage, seconds)
+        spaces = Spaces(self.cache, self.meters, epochs)
+        self.monitor = CacheMonitor(settings.cache.backend, self.cache, self.meters, epochs)
         self.passwords = Passwords(settings.accounts)
+        caching, meters = settings.cache, self.meters
+        # Whoever asks has a session or a key, and a role in an organisation.
+        asking = (caching.session_ttl, caching.max_sessions, meters[Namespace.SESSION], seconds)
         self.accounts = Accounts(
-            self.storage, self.passwords, settings.accounts, clock, token_bytes
+            self.storage,
+            self.passwords,
+            settings.accounts,
+            Remembered(Recall(*asking), Recall(*asking), Recall(*asking)),
+            clock,
+            token_bytes,
         )
-        self.lookups = Lookups(self.storage, settings.cache)
+        self.lookups = Lookups(self.storage, caching, meters[Namespace.CODE], seconds)
         self.organizations = OrganizationService(self.storage, self.accounts, self.lookups, clock)
         self.codes = CodeService(
             self.storage, self.lookups, settings.codes, settings.base_url, clock, token_bytes
         )
         self.images = ImageService(
-            components.encoder, components.renderers, self.cache, settings.images, settings.cache
+            components.encoder, components.renderers, spaces, settings.images, caching
         )
         sample = self.codes.sample_url()
         self.styles = Styles(
@@ -91,6 +109,7 @@ class Services:
             settings.images,
             clock,
             lambda _, look, logo: self.images.prove(sample, look, logo),
+            Recall(caching.code_ttl, caching.max_codes, meters[Namespace.STYLE], seconds),
         )
         self.archives = Archives(self.codes, self.images, self.styles, settings.codes, clock)
         self.sheets = Sheets(
@@ -105,7 +124,7 @@ class Services:
             settings.journal, self.scan_store, self.enrichment, settings.scans, clock, token_bytes
         )
         self.statistics = Statistics(self.scan_store, components.periods, settings.scans, clock)
-        self.answers = Answers(self.scan_store, self.cache, settings.cache)
+        self.answers = Answers(self.scan_store, spaces, caching, seconds)
         self.exports = Exports(self.scan_store)
         self.supervisor = Supervisor(settings)
         self._opened: list[Storage | ScanStore | Cache] = []
@@ -113,6 +132,7 @@ class Services:
     def begin(self) -> None:
         """Do what is done once for all processes, before the first of them opens its services."""
         self.journal.begin()
+        self.meters.begin()
 
     def open(self, offload: Offload = call_inline, disk: Offload = call_inline) -> None:
         """Open everything, in this process; what was opened is closed again where a part fails.
@@ -136,6 +156,7 @@ class Services:
 
     def serve(self) -> None:
         """Start what a serving process does in the background, once it is open."""
+        self.meters.open()
         self.journal.keep()
         self.supervisor.open()
 
@@ -144,5 +165,6 @@ class Services:
         self.supervisor.close()
         self.enrichment.close()
         self.journal.close()
+        self.meters.close()
         while self._opened:
             self._opened.pop().close()

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from msgspec.structs import replace
@@ -23,9 +24,10 @@ from core.domain.accounts import (
     normalize_email,
 )
 from core.domain.validation import field_rules, read
-from core.errors import Conflict, InvalidFields, NotFound, Unauthenticated
+from core.errors import Conflict, Forbidden, InvalidFields, NotFound, Unauthenticated
 from core.ports import Storage
 from core.services.passwords import Passwords
+from core.services.recent import Recall
 from core.settings import AccountsSettings
 
 KEY_PREFIX = "qz_"
@@ -33,6 +35,17 @@ KEY_PREFIX = "qz_"
 
 _TOUCH_EVERY = timedelta(seconds=60)
 _KEY_IDS = "that GET /api/organizations/ID/api-keys lists"
+
+
+class Remembered(NamedTuple):
+    """What each process knows of those who asked within the last second.
+
+    Sessions and API keys by the hashes of their tokens, roles by organisation and user.
+    """
+
+    sessions: Recall[bytes, tuple[Session, User]]
+    keys: Recall[bytes, ApiKey]
+    roles: Recall[tuple[UUID, UUID], Role]
 
 
 class Accounts:
@@ -43,11 +56,13 @@ class Accounts:
         storage: Storage,
         passwords: Passwords,
         settings: AccountsSettings,
+        recent: Remembered,
         clock: Callable[[], datetime],
         token_bytes: Callable[[int], bytes],
     ) -> None:
         self._storage = storage
         self._passwords = passwords
+        self.recent = recent
         self._idle = timedelta(seconds=settings.session_idle)
         self._lifetime = timedelta(seconds=settings.session_lifetime)
         # The time of last use is written at most once a minute, and never so rarely that a session
@@ -86,6 +101,7 @@ class Accounts:
         with self._storage.transaction():
             self._storage.users.set_password_hash(user.id, password_hash)
             self._storage.sessions.delete_of_user(user.id)
+        self.recent.sessions.clear()
         return user
 
     def find(self, email: str) -> User | None:
@@ -120,39 +136,63 @@ class Accounts:
     def sign_out(self, session: Session) -> None:
         """End the session at once."""
         self._storage.sessions.delete(session.token_hash)
+        self.recent.sessions.forget(session.token_hash)
 
     def principal_of_session(self, token: str) -> Principal:
         """Whose session the token is; raises Unauthenticated where it is not, or no longer, one."""
-        found = self._storage.sessions.get(token_hash(token))
-        now = self._clock()
+        digest, now = token_hash(token), self._clock()
+        found = self.recent.sessions.find(digest, lambda: self._storage.sessions.get(digest))
         if found is None or found[0].expires_at <= now:
             raise Unauthenticated("The session has ended; sign in again.")
         session, user = found
         if now - session.last_seen_at >= self._touch_every:
             expires_at = min(now + self._idle, session.created_at + self._lifetime)
-            self._storage.sessions.touch(session.token_hash, now, expires_at)
+            self._storage.sessions.touch(digest, now, expires_at)
+            self.recent.sessions.forget(digest)
             session = replace(session, last_seen_at=now, expires_at=expires_at)
         return Principal(user=user, session=session)
 
     def principal_of_key(self, token: str) -> Principal:
         """Which API key the token is; raises Unauthenticated where it is not, or no longer, one."""
-        key = self._storage.api_keys.by_hash(token_hash(token)) if is_key(token) else None
-        now = self._clock()
+        digest, now, key = token_hash(token), self._clock(), None
+        if is_key(token):
+            key = self.recent.keys.find(digest, lambda: self._storage.api_keys.by_hash(digest))
         if key is None or (key.expires_at is not None and key.expires_at <= now):
             raise Unauthenticated("The API key is unknown, deleted or expired.")
         if key.last_used_at is None or now - key.last_used_at >= _TOUCH_EVERY:
             self._storage.api_keys.touch(key.id, now)
+            self.recent.keys.forget(digest)
             key = replace(key, last_used_at=now)
         return Principal(api_key=key)
 
-    def role(self, principal: Principal, organization_id: UUID) -> Role | None:
-        """The principal's role in the organisation; None where he does not belong to it."""
+    def demand(self, needed: Role, principal: Principal, organization_id: UUID) -> Role:
+        """The principal's role in the organisation; raises Forbidden where it is too small.
+
+        Raises NotFound where he does not belong to it.
+        """
+        role = self._role(principal, organization_id, at_once=False)
+        if role is None or not role.includes(needed):
+            # Nobody is refused for what was so a moment ago.
+            role = self._role(principal, organization_id, at_once=True)
+        if role is None:
+            raise NotFound("There is no such organization.")
+        if not role.includes(needed):
+            raise Forbidden(f"This needs the role {needed}; yours is {role}.")
+        return role
+
+    def _role(self, principal: Principal, organization_id: UUID, *, at_once: bool) -> Role | None:
         if principal.api_key is not None:
             key = principal.api_key
             return key.role if key.organization_id == organization_id else None
         if principal.user is None:
             return None
-        return self._storage.memberships.role(organization_id, principal.user.id)
+        user_id, roles = principal.user.id, self.recent.roles
+        if at_once:
+            roles.forget((organization_id, user_id))
+        return roles.find(
+            (organization_id, user_id),
+            lambda: self._storage.memberships.role(organization_id, user_id),
+        )
 
     def organizations(self, principal: Principal) -> Sequence[tuple[Organization, Role]]:
         """The organisations that the principal belongs to, with his role in each."""
@@ -199,6 +239,8 @@ class Accounts:
                 self._storage.users.set_operator(found.id, operator)
             elif not self._storage.api_keys.set_operator(found.id, operator):
                 raise _no_key(found.id)
+        self.recent.sessions.clear()
+        self.recent.keys.clear()
         return replace(found, operator=operator)
 
     def _account_or_key(self, who: str) -> User | ApiKey:

@@ -12,8 +12,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from core.ports import Cache, ScanStore
+from core.ports import ScanStore
 from core.services.flights import Flights
+from core.services.meters import Namespace
+from core.services.spaces import Spaces
 from core.settings import CacheSettings
 
 _MAX_SUBJECTS = 10_000
@@ -46,20 +48,21 @@ class Answers:
     def __init__(
         self,
         store: ScanStore,
-        cache: Cache,
+        spaces: Spaces,
         settings: CacheSettings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._cache = cache
+        self._spaces = spaces
         self._settings = settings
         self._clock = clock
         self._lock = Lock()
         self._generations: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
-        self._flights: Flights[Answer] = Flights(cache)
+        self._flights: Flights[Answer] = Flights(spaces.cache)
 
     def fetch(
         self,
+        namespace: Namespace,
         organization_id: UUID,
         code_id: UUID | None,
         name: tuple[object, ...],
@@ -71,19 +74,22 @@ class Answers:
         in `name`. Of many who ask for it at once one makes it; what `make` raises, all of them do.
         """
         generation = self._generation(organization_id, code_id)
-        key = f"answer:{_digest(organization_id, code_id, *name)}"
+        space = self._spaces[namespace]
+        key = space.key(organization_id, code_id, *name)
 
-        def find() -> Answer | None:
-            kept = self._kept(key)
-            return kept.answer if kept is not None and kept.generation == generation else None
+        def read(data: bytes) -> Answer | None:
+            kept = _decode(data)
+            return kept.answer if kept.generation == generation else None
 
         def make_and_keep() -> Answer:
             body = make()
             answer = Answer(body, f'"{blake2b(body, digest_size=16).hexdigest()}"')
-            self._cache.set(key, _encode(_Kept(generation, answer)), self._settings.answer_ttl)
+            space.keep(key, _encode(_Kept(generation, answer)), self._settings.answer_ttl)
             return answer
 
-        return find() or self._flights.run(f"{key}:{generation}", find, make_and_keep)
+        return space.find(key, read) or self._flights.run(
+            f"{key}:{generation}", lambda: space.peek(key, read), make_and_keep
+        )
 
     def _generation(self, organization_id: UUID, code_id: UUID | None) -> int:
         subject, now = code_id or organization_id, self._clock()
@@ -99,21 +105,3 @@ class Answers:
             if len(self._generations) > _MAX_SUBJECTS:
                 self._generations.popitem(last=False)
         return generation
-
-    def _kept(self, key: str) -> _Kept | None:
-        data = self._cache.get(key)
-        if data is None:
-            return None
-        try:
-            return _decode(data)
-        except msgspec.MsgspecError:
-            # Another version of the service has put it there.
-            return None
-
-
-def _digest(*parts: object) -> str:
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        digest.update(repr(part).encode())
-        digest.update(b"\0")
-    return digest.hexdigest()

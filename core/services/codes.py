@@ -115,10 +115,13 @@ class CodeService:
         """Changes from untyped input; raises InvalidFields with every bad field."""
         return read(CodeChanges, data, self._changes_rules)
 
-    def find(self, code_id: UUID) -> Code:
-        """The code of whatever organisation; raises NotFound."""
-        code = self._storage.codes.find(code_id)
-        if code is None:
+    def glimpse(self, code_id: UUID, organization_id: UUID | None = None) -> Code:
+        """The code as it is or was within the last second; raises NotFound.
+
+        Without an organisation it is of whatever organisation.
+        """
+        code = self._lookups.by_id(code_id)
+        if code is None or organization_id not in (None, code.organization_id):
             raise NotFound("There is no such code.")
         return code
 
@@ -234,7 +237,7 @@ class CodeService:
                 raise InvalidFields(problems)
             changed = replace(changed, revision=code.revision + 1, updated_at=self._clock())
             if self._storage.codes.update(changed, expected_revision=code.revision):
-                self._lookups.forget(code.slug)
+                self._lookups.forget(code)
                 return changed
         raise Conflict("The code is being changed by others at this moment; try again.")
 
@@ -243,7 +246,7 @@ class CodeService:
         code = self.get(organization_id, code_id)
         if not self._storage.codes.delete(organization_id, code_id):
             raise NotFound("There is no such code.")
-        self._lookups.forget(code.slug)
+        self._lookups.forget(code)
 
     def _add(self, organization_id: UUID, drafts: Sequence[CodeDraft]) -> Sequence[Code]:
         for attempt in range(_TRIES):
@@ -257,7 +260,7 @@ class CodeService:
                 if slug_key(taken.slug) in own or attempt == _TRIES - 1:
                     raise
             else:
-                self._lookups.forget(*(code.slug for code in codes))
+                self._lookups.forget(*codes)
                 return codes
         raise AssertionError("the loop above returns or raises")
 

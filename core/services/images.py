@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from hashlib import blake2b
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -25,10 +26,12 @@ from core.domain.images import (
 from core.domain.logos import Logo
 from core.domain.looks import PLAIN, Look, LookOptions, changed
 from core.errors import FieldProblem, InvalidFields
-from core.ports import Cache, Encoder, Renderer
+from core.ports import Encoder, Renderer
 from core.services.flights import Flights
+from core.services.meters import Namespace
 from core.services.offload import Offload, call_inline
 from core.services.scannability import Alike, Scannability
+from core.services.spaces import Spaces
 from core.settings import CacheSettings, ImagesSettings
 
 # Pixels a module of what is printed by lines: as many as the proof of a look draws at most.
@@ -41,6 +44,9 @@ _READ = "png"
 _MOST_HELD = "2953 bytes, 4296 capitals and digits, or 7089 digits"
 
 _Problems = tuple[FieldProblem, ...]
+_Verdict = tuple[bytes | None, _Problems]
+
+_decode_problems = msgspec.json.Decoder(_Problems).decode
 
 
 class Plan(Struct, frozen=True, dict=True):
@@ -97,14 +103,15 @@ class ImageService:
         self,
         encoder: Encoder,
         renderers: Mapping[str, Renderer],
-        cache: Cache,
+        spaces: Spaces,
         settings: ImagesSettings,
         cache_settings: CacheSettings,
     ) -> None:
         self._encoder = encoder
         self._renderers = renderers
-        self._cache = cache
-        self._flights: Flights[bytes] = Flights(cache)
+        self._images = spaces[Namespace.IMAGE]
+        self._proofs = spaces[Namespace.PROOF]
+        self._flights: Flights[bytes] = Flights(spaces.cache)
         self._settings = settings
         self._ttl = cache_settings.image_ttl
         self._offload: Offload = call_inline
@@ -205,23 +212,26 @@ class ImageService:
         """The plan of the image of a code, which tells its link to those who cannot see it."""
         return self.plan(link, options, look, logo, f"QR code: {link}")
 
-    def picture(self, plan: Plan) -> Picture:
-        """The image; raises InvalidFields where content, level, size and look do not fit."""
-        renderer = self._renderers[plan.options.format]
-        key = f"image:{plan.key}"
+    def picture(self, plan: Plan, organization_id: UUID | None = None) -> Picture:
+        """The image; raises InvalidFields where content, level, size and look do not fit.
 
-        def find() -> bytes | None:
-            return self._cache.get(key)
+        It is kept for the organisation; without one nothing is kept.
+        """
+        media_type = self._renderers[plan.options.format].media_type
+        if organization_id is None:
+            return Picture(self._made(plan, None), media_type)
+        images = self._images
+        key = images.key(organization_id, plan.key)
+        data = images.find(key, _whole)
+        if data is None:
 
-        def make() -> bytes:
-            data = None if plan.look == PLAIN else self._demand_proof(plan)
-            if data is None or plan.options.format != _READ:
-                data = self._offload(self.draw, plan)
-            self._cache.set(key, data, self._ttl)
-            return data
+            def make() -> bytes:
+                data = self._made(plan, organization_id)
+                images.keep(key, data, self._ttl)
+                return data
 
-        # PERF: most images are found, and need no flight.
-        return Picture(find() or self._flights.run(key, find, make), renderer.media_type)
+            data = self._flights.run(key, lambda: images.peek(key, _whole), make)
+        return Picture(data, media_type)
 
     def pictures(
         self, plans: Sequence[Plan | InvalidFields], alike: Alike
@@ -320,21 +330,30 @@ class ImageService:
                 return picture
         return self.draw(plan)
 
-    def _demand_proof(self, plan: Plan) -> bytes | None:
-        """Raise InvalidFields for what cannot be scanned; the picture, if one had to be read."""
-        key = f"verdict:{plan.verdict_key}"
-        known = self._cache.get(key)
-        picture, problems = None, _Problems()
-        if known is None:
-            picture, problems = self._offload(self._judge, plan)
-            self._cache.set(key, msgspec.json.encode(problems), self._ttl)
-        else:
-            problems = msgspec.json.decode(known, type=_Problems)
-        if problems:
-            raise InvalidFields(problems)
+    def _made(self, plan: Plan, organization_id: UUID | None) -> bytes:
+        """The image drawn now; what is not plain is proven, or was before."""
+        picture = None
+        if plan.look != PLAIN:
+            picture, problems = self._verdict(plan, organization_id)
+            if problems:
+                raise InvalidFields(problems)
+        if picture is None or plan.options.format != _READ:
+            picture = self._offload(self.draw, plan)
         return picture
 
-    def _judge(self, plan: Plan) -> tuple[bytes | None, _Problems]:
+    def _verdict(self, plan: Plan, organization_id: UUID | None) -> _Verdict:
+        """What the guard says, and has said to the organisation; no picture where none was read."""
+        if organization_id is None:
+            return self._offload(self._judge, plan)
+        key = self._proofs.key(organization_id, plan.verdict_key)
+        problems = self._proofs.find(key, _decode_problems)
+        if problems is not None:
+            return None, problems
+        picture, problems = self._offload(self._judge, plan)
+        self._proofs.keep(key, msgspec.json.encode(problems), self._ttl)
+        return picture, problems
+
+    def _judge(self, plan: Plan) -> _Verdict:
         try:
             return self._read(plan, self._drawing(plan)), ()
         except InvalidFields as error:
@@ -419,6 +438,10 @@ class ImageService:
         return self._encoder.encode(
             content, level, kind, boost=self._settings.boost_error_correction
         )
+
+
+def _whole(data: bytes) -> bytes:
+    return data
 
 
 def _shown(look: Look) -> Look:

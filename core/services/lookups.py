@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from uuid import UUID
 
 from core.domain.codes import Code, slug_key
 from core.errors import StorageUnavailable
 from core.ports import Storage
+from core.services.meters import Meter
+from core.services.recent import Recall, Recent
 from core.settings import CacheSettings
 
 _PAUSE = 1.0
@@ -25,13 +26,11 @@ _MAX_MISSES = 1000
 
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 
 class Lookups:
-    """The codes by slug, as the storage had them up to `cache.code_ttl` seconds ago.
+    """The codes by slug or id, as the storage had them up to `cache.code_ttl` seconds ago.
 
-    While the storage is away, or slow, codes are as they were known last: a printed code must lead
+    While the storage is away, or slow, `find` tells what was known last: a printed code must lead
     on. What this process changes, it tells by `forget`. `clock` counts seconds and never goes back;
     `patience` is how many of them a scan waits where there is an answer from before.
     """
@@ -40,16 +39,21 @@ class Lookups:
         self,
         storage: Storage,
         settings: CacheSettings,
+        meter: Meter,
         clock: Callable[[], float] = time.monotonic,
         patience: float = 1.0,
     ) -> None:
         self._storage = storage
         self._settings = settings
+        self._meter = meter
         self._clock = clock
         self._patience = patience
         self._lock = threading.Lock()
-        self._codes: _Recent[Code] = _Recent(settings.max_codes)
-        self._misses: _Recent[None] = _Recent(_MAX_MISSES)
+        self._codes: Recent[str, Code] = Recent(settings.max_codes, meter)
+        self._misses: Recent[str, None] = Recent(_MAX_MISSES, meter)
+        self._by_id: Recall[UUID, Code] = Recall(
+            settings.code_ttl, settings.max_codes, meter, clock
+        )
         self._asked: dict[str, _Question] = {}
         self._away_until = 0.0
         self._slow_until = 0.0
@@ -57,22 +61,26 @@ class Lookups:
 
     def find(self, slug: str) -> Code | None:
         """The code of that slug; raises StorageUnavailable where it is not known from before."""
-        key, now = slug_key(slug), self._clock()
+        key, now, began = slug_key(slug), self._clock(), time.monotonic_ns()
         with self._lock:
             known, since = self._codes.get(key) or (None, now)
             if known is None:
                 if (miss := self._misses.get(key)) and now - miss[1] < self._settings.code_ttl:
+                    self._meter.hit(began)
                     return None
             elif known.max_scans is None and now - since < self._settings.code_ttl:
                 # PERF: most scans end here. Whether a code with `max_scans` leads on depends on
                 # its scans, which change all the time.
+                self._meter.hit(began)
                 return known
             elif now - since >= self._settings.code_grace:
                 known = None
             if known is None and now < self._away_until:
                 raise StorageUnavailable("The database has not answered a moment ago.")
             if known is not None and now < max(self._away_until, self._slow_until):
+                self._meter.hit(began)
                 return known
+            self._meter.miss(began)
             question = self._asked.get(key)
             is_new = question is None
             if question is None:
@@ -94,10 +102,15 @@ class Lookups:
             raise question.error
         return question.code
 
-    def forget(self, *slugs: str) -> None:
+    def by_id(self, code_id: UUID) -> Code | None:
+        """The code of that id, whatever organisation it is of."""
+        return self._by_id.find(code_id, lambda: self._storage.codes.find(code_id))
+
+    def forget(self, *codes: Code) -> None:
         """Ask anew from now on, since this process has changed these codes."""
+        self._by_id.forget(*(code.id for code in codes))
         with self._lock:
-            for key in map(slug_key, slugs):
+            for key in (slug_key(code.slug) for code in codes):
                 self._codes.pop(key)
                 self._misses.pop(key)
                 # An answer that is on its way may be from before.
@@ -105,6 +118,7 @@ class Lookups:
 
     def clear(self) -> None:
         """Ask anew for every code."""
+        self._by_id.clear()
         with self._lock:
             self._codes.clear()
             self._misses.clear()
@@ -160,29 +174,3 @@ class _Question:
         self.done = threading.Event()
         self.code: Code | None = None
         self.error: Exception | None = None
-
-
-class _Recent(Generic[T]):
-    """The values that were looked at last, each with the time since when it is known."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values: OrderedDict[str, tuple[T, float]] = OrderedDict()
-
-    def get(self, key: str) -> tuple[T, float] | None:
-        found = self._values.get(key)
-        if found is not None:
-            self._values.move_to_end(key)
-        return found
-
-    def put(self, key: str, value: T, since: float) -> None:
-        self._values[key] = value, since
-        self._values.move_to_end(key)
-        if len(self._values) > self._most:
-            self._values.popitem(last=False)
-
-    def pop(self, key: str) -> None:
-        self._values.pop(key, None)
-
-    def clear(self) -> None:
-        self._values.clear()

@@ -87,6 +87,8 @@ class OrganizationService:
         """End the organisation, with its codes, scans, keys and memberships."""
         self._storage.organizations.delete(organization_id)
         self._lookups.clear()
+        self._accounts.recent.keys.clear()
+        self._accounts.recent.roles.clear()
 
     def members(self, organization_id: UUID) -> Sequence[Member]:
         """Everybody in the organisation."""
@@ -124,13 +126,16 @@ class OrganizationService:
         with self._storage.transaction():
             self._may_touch(organization_id, user_id, granter, leaves=role is not Role.OWNER)
             self._storage.memberships.set_role(organization_id, user_id, role)
-            return self.member(organization_id, user_id)
+            member = self.member(organization_id, user_id)
+        self._accounts.recent.roles.forget((organization_id, user_id))
+        return member
 
     def remove_member(self, organization_id: UUID, user_id: UUID, remover: Role) -> None:
         """Remove a member; raises NotFound, Forbidden or Conflict (the last owner)."""
         with self._storage.transaction():
             self._may_touch(organization_id, user_id, remover, leaves=True)
             self._storage.memberships.remove(organization_id, user_id)
+        self._accounts.recent.roles.forget((organization_id, user_id))
 
     def keys(self, organization_id: UUID) -> Sequence[ApiKey]:
         """The organisation's API keys, oldest first."""
@@ -147,11 +152,12 @@ class OrganizationService:
 
     def delete_key(self, organization_id: UUID, key_id: UUID, remover: Role) -> None:
         """End an API key at once; raises NotFound, or Forbidden for a key with a larger role."""
-        for key in self.keys(organization_id):
-            if key.id == key_id and not remover.includes(key.role):
-                raise Forbidden(f"The role {remover} may not delete a key of the role {key.role}.")
-        if not self._storage.api_keys.delete(organization_id, key_id):
+        key = next((key for key in self.keys(organization_id) if key.id == key_id), None)
+        if key is not None and not remover.includes(key.role):
+            raise Forbidden(f"The role {remover} may not delete a key of the role {key.role}.")
+        if key is None or not self._storage.api_keys.delete(organization_id, key_id):
             raise NotFound("There is no such API key.")
+        self._accounts.recent.keys.forget(key.token_hash)
 
     def business_code(self, organization_id: UUID) -> BusinessCode:
         """What the business code encodes; raises NotFound where it was never set."""

@@ -8,13 +8,20 @@ from uuid import UUID
 
 import pytest
 
-from core.api import CacheTraits
+from core.api import Cache, CacheTraits, SpaceFigures
 from core.app import Application
 from core.services.answers import Answers
+from core.services.meters import Namespace
+from core.services.spaces import Epochs, Spaces
 from core.settings import CacheSettings
 from tests.http.conftest import Api, Clock, Tenant
 
 ORGANIZATION = UUID(int=1)
+STATS = Namespace.STATS
+
+
+def spaces(app: Application, cache: Cache) -> Spaces:
+    return Spaces(cache, app.services.meters, Epochs(app.services.storage))
 
 
 @pytest.fixture
@@ -138,11 +145,11 @@ class Counts:
 def test_the_generation_is_asked_for_once_in_a_while(app: Application) -> None:
     now = 100.0
     store: Any = Counts()
-    answers = Answers(store, app.services.cache, CacheSettings(), lambda: now)
+    answers = Answers(store, spaces(app, app.services.cache), CacheSettings(), lambda: now)
     bodies = iter([b"first", b"second"])
 
     def fetch() -> bytes:
-        return answers.fetch(ORGANIZATION, None, ("stats",), lambda: next(bodies)).body
+        return answers.fetch(STATS, ORGANIZATION, None, (), lambda: next(bodies)).body
 
     assert [fetch() for _ in range(3)] == [b"first"] * 3
     store.number = 2
@@ -157,7 +164,7 @@ def test_the_generation_is_asked_for_once_in_a_while(app: Application) -> None:
 
 def test_of_many_who_ask_at_once_one_reckons(app: Application) -> None:
     store: Any = Counts()
-    answers = Answers(store, app.services.cache, CacheSettings())
+    answers = Answers(store, spaces(app, app.services.cache), CacheSettings())
     gate, began, made = threading.Event(), threading.Event(), []
 
     def make() -> bytes:
@@ -169,7 +176,7 @@ def test_of_many_who_ask_at_once_one_reckons(app: Application) -> None:
     found: list[bytes] = []
     threads = [
         threading.Thread(
-            target=lambda: found.append(answers.fetch(ORGANIZATION, None, ("x",), make).body)
+            target=lambda: found.append(answers.fetch(STATS, ORGANIZATION, None, ("x",), make).body)
         )
         for _ in range(50)
     ]
@@ -195,6 +202,9 @@ def test_whatever_else_lies_in_the_cache_is_made_anew(app: Application) -> None:
         def set(self, key: str, value: bytes, ttl: float) -> None:
             pass
 
+        def spaces(self) -> dict[str, SpaceFigures]:
+            return {}
+
     junk: Any = Junk()
-    answers = Answers(store, junk, CacheSettings())
-    assert answers.fetch(ORGANIZATION, None, ("x",), lambda: b"body").body == b"body"
+    answers = Answers(store, spaces(app, junk), CacheSettings())
+    assert answers.fetch(STATS, ORGANIZATION, None, ("x",), lambda: b"body").body == b"body"

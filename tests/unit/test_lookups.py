@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -17,10 +18,12 @@ from core.domain.codes import Code, slug_key
 from core.errors import StorageUnavailable
 from core.services import lookups
 from core.services.lookups import Lookups
+from core.services.meters import Meters, Namespace
 from core.settings import CacheSettings
 from tests.samples import make_code
 
 MENU = slug_key("menu")
+METER = Meters(Path("/nowhere"))[Namespace.CODE]
 
 
 class Shelf:
@@ -54,7 +57,7 @@ class Desk:
         self.now = 100.0
         self.shelf = Shelf()
         storage: Any = self.shelf
-        self.lookups = Lookups(storage, CacheSettings(**values), lambda: self.now, patience)
+        self.lookups = Lookups(storage, CacheSettings(**values), METER, lambda: self.now, patience)
         self.find = self.lookups.find
 
 
@@ -100,7 +103,7 @@ def test_what_this_process_changes_is_in_force_at_once(desk: Desk) -> None:
     assert desk.find("other") is None
     desk.find("menu")
     changed, made = desk.shelf.put("menu"), desk.shelf.put("other")
-    desk.lookups.forget("MENU", "other")
+    desk.lookups.forget(changed, made)
     assert desk.find("menu") == changed
     assert desk.find("other") == made
     desk.shelf.stored.clear()
@@ -116,7 +119,7 @@ def test_an_answer_from_before_a_change_is_not_kept(desk: Desk) -> None:
     while not desk.shelf.asked:
         pass
     changed = desk.shelf.put("menu")
-    desk.lookups.forget("menu")
+    desk.lookups.forget(changed)
     desk.shelf.gate.set()
     asking.join(60)
     assert desk.find("menu") == changed
@@ -230,7 +233,8 @@ class TwoProcesses(RuleBasedStateMachine):
         self.shelf = Shelf()
         storage: Any = self.shelf
         self.processes = [
-            Lookups(storage, CacheSettings(), lambda: self.now, patience=60.0) for _ in range(2)
+            Lookups(storage, CacheSettings(), METER, lambda: self.now, patience=60.0)
+            for _ in range(2)
         ]
         self.history: dict[str, list[tuple[float, Code | None]]] = {
             slug: [(0.0, None)] for slug in "xyz"
@@ -241,11 +245,10 @@ class TwoProcesses(RuleBasedStateMachine):
 
     @rule(slug=slugs, process=process, delete=st.booleans())
     def change(self, slug: str, process: int, delete: bool) -> None:
+        before = self.shelf.stored.pop(slug_key(slug), None)
         code = None if delete else self.shelf.put(slug)
-        if delete:
-            self.shelf.stored.pop(slug_key(slug), None)
         self.history[slug].append((self.now, code))
-        self.processes[process].forget(slug)
+        self.processes[process].forget(*(known for known in (before, code) if known))
 
     @rule(seconds=st.sampled_from([0.01, 0.3, 0.5, 0.8, 5.0]))
     def wait(self, seconds: float) -> None:

@@ -10,7 +10,6 @@ import falcon
 import msgspec
 
 from core.domain.codes import BusinessCode as StoredCode
-from core.domain.codes import Code
 from core.domain.content_reading import read_content
 from core.domain.contents import Content, Text
 from core.domain.images import ANY, ImageOptions, Limits, SignedOptions
@@ -43,30 +42,25 @@ class _Image(Resource):
         limits: Limits = ANY,
     ) -> Plan:
         """The plan of an image in the look that the options or the default name."""
-        look, logo = self.services.styles.resolve(org_id, options, options.style, None)
+        look, logo = self.services.styles.glimpse(org_id, options, options.style, None)
         return self.services.images.plan(content, options, look, logo, limits=limits)
 
-    def of_code(self, org_id: UUID, qr_id: UUID, options: ImageOptions) -> tuple[Code, Plan]:
-        """A code, and the plan of its image in the look that the options or the code name."""
-        code = self.services.codes.get(org_id, qr_id)
-        look, logo = self.services.styles.resolve(org_id, options, options.style, code.style)
-        link = self.services.codes.short_url(code)
-        return code, self.services.images.plan_code(link, options, look, logo)
-
-    def answer(self, req: Request, resp: falcon.Response, plan: Plan, file_name: str) -> None:
+    def answer(
+        self, req: Request, resp: falcon.Response, org_id: UUID, plan: Plan, file_name: str
+    ) -> None:
         """Send the image, or 304 where the client has it."""
         if names_any(req):
             # Whether there is an image at all, only drawing it tells: its look may be refused.
-            self.services.images.picture(plan)
+            self.services.images.picture(plan, org_id)
         resp.set_header("ETag", plan.entity_tag)
         if not_modified(req, plan.entity_tag):
             resp.status = 304
             return
-        self.send(resp, plan, file_name)
+        self.send(resp, org_id, plan, file_name)
 
-    def send(self, resp: falcon.Response, plan: Plan, file_name: str) -> None:
+    def send(self, resp: falcon.Response, org_id: UUID, plan: Plan, file_name: str) -> None:
         """Send the image."""
-        picture = self.services.images.picture(plan)
+        picture = self.services.images.picture(plan, org_id)
         resp.data = picture.data
         resp.content_type = picture.media_type
         resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
@@ -80,8 +74,12 @@ class Image(_Image):
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """Send the image of the code's short link."""
-        code, plan = self.of_code(org_id, qr_id, req.context.query)
-        self.answer(req, resp, plan, code.slug)
+        options: ImageOptions = req.context.query
+        code = self.services.codes.glimpse(qr_id, org_id)
+        look, logo = self.services.styles.glimpse(org_id, options, options.style, code.style)
+        link = self.services.codes.short_url(code)
+        plan = self.services.images.plan_code(link, options, look, logo)
+        self.answer(req, resp, org_id, plan, code.slug)
 
 
 class ImageAddress(_Image):
@@ -90,9 +88,13 @@ class ImageAddress(_Image):
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """Tell the public address of this image, which shows this look for ever."""
         options: ImageOptions = req.context.query
-        code, plan = self.of_code(org_id, qr_id, options)
+        # Of this very moment, since it is for ever.
+        code = self.services.codes.get(org_id, qr_id)
+        look, logo = self.services.styles.resolve(org_id, options, options.style, code.style)
+        link = self.services.codes.short_url(code)
+        plan = self.services.images.plan_code(link, options, look, logo)
         # Drawn at once: nobody is given the address of an image that cannot be scanned.
-        self.services.images.picture(plan)
+        self.services.images.picture(plan, org_id)
         own = {name: getattr(options, name) for name in _UNSTYLED}
         signed = SignedOptions(**own, **options_of(plan.look), revision=code.revision)
         url = self.settings.base_url + self.services.signatures.path(code.id, signed)
@@ -132,14 +134,14 @@ class SignedImage(_Image):
             resp.set_header("Location", self._address(signature, file, query))
             resp.set_header("Cache-Control", "no-store")
             return
-        code = self.services.codes.find(code_id)
+        code = self.services.codes.glimpse(code_id)
         look, logo = self.services.styles.signed(code.organization_id, options)
         content = self.services.codes.short_url(code)
         plan = self.services.images.plan_code(content, options, look, logo)
         resp.set_header("Cache-Control", _FOR_EVER)
         # Pages of other sites are what these addresses are for.
         resp.set_header("Cross-Origin-Resource-Policy", "cross-origin")
-        self.answer(req, resp, plan, code.slug)
+        self.answer(req, resp, code.organization_id, plan, code.slug)
 
     def _address(self, signature: str, file: str, query: str) -> str:
         path = f"{self.settings.base_url}/i/{signature}/{file}"
@@ -166,7 +168,7 @@ class Images(_Image):
             raise InvalidFields(problems)
         text = content.encode()
         self.services.images.check_length(text)
-        self.send(resp, self.plan(org_id, text, options, content.limits), "image")
+        self.send(resp, org_id, self.plan(org_id, text, options, content.limits), "image")
 
 
 class BusinessImage(_Image):
@@ -178,9 +180,8 @@ class BusinessImage(_Image):
         limits = ANY
         if code.document is not None:
             limits = msgspec.json.decode(code.document, type=Content).limits
-        self.answer(
-            req, resp, self.plan(org_id, code.content, req.context.query, limits), "business"
-        )
+        plan = self.plan(org_id, code.content, req.context.query, limits)
+        self.answer(req, resp, org_id, plan, "business")
 
 
 class BusinessCode(Resource):

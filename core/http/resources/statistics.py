@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 from uuid import UUID
@@ -21,6 +21,7 @@ from core.http.resources.base import Queries, Resource, put_json
 from core.http.schemas import ScanList, ScansQuery, ScanView, StatsQuery, TimelineQuery
 from core.services.answers import Answer
 from core.services.chart import draw
+from core.services.meters import Namespace
 from core.services.statistics import Timeline as TimelineDocument
 
 _CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
@@ -38,13 +39,18 @@ class _Timeline(Resource):
     queries: ClassVar[Queries] = {"GET": TimelineQuery}
 
     def answer(
-        self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID | None, name: str
+        self,
+        req: Request,
+        resp: falcon.Response,
+        org_id: UUID,
+        qr_id: UUID | None,
+        title: Callable[[], str],
     ) -> None:
-        """Send the timeline in the form that the client prefers; a chart has the name."""
+        """Send the timeline in the form that the client prefers; a chart has the title."""
         query: TimelineQuery = req.context.query
         media_type = _preferred(req, resp, "application/json", "text/csv", "image/svg+xml")
         problems = _meaningless(req, media_type, _ONLY_IN)
-        chart = (query.width, name) if media_type == "image/svg+xml" else ()
+        name = title() if media_type == "image/svg+xml" else ""
 
         def make() -> bytes:
             try:
@@ -63,9 +69,10 @@ class _Timeline(Resource):
             return msgspec.json.encode(timeline)
 
         asked = self.services.statistics.as_of_now(query.selection)
-        what = ("timeline", media_type, tuple(problems), asked, query.compare, *chart)
-        _send(req, resp, self.services.answers.fetch(org_id, qr_id, what, make), media_type)
-        if chart:
+        what = (media_type, tuple(problems), asked, query.compare, query.width, name)
+        answer = self.services.answers.fetch(Namespace.TIMELINE, org_id, qr_id, what, make)
+        _send(req, resp, answer, media_type)
+        if media_type == "image/svg+xml":
             resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
 
 
@@ -74,8 +81,8 @@ class Timeline(_Timeline):
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """Send the timeline of one code."""
-        code = self.services.codes.get(org_id, qr_id)
-        self.answer(req, resp, org_id, qr_id, code.title or code.slug)
+        code = self.services.codes.glimpse(qr_id, org_id)
+        self.answer(req, resp, org_id, qr_id, lambda: code.title or code.slug)
 
 
 class OrganizationTimeline(_Timeline):
@@ -83,7 +90,7 @@ class OrganizationTimeline(_Timeline):
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Send the timeline of all codes together."""
-        self.answer(req, resp, org_id, None, self.services.organizations.get(org_id).name)
+        self.answer(req, resp, org_id, None, lambda: self.services.organizations.get(org_id).name)
 
 
 class Scans(Resource):
@@ -122,8 +129,8 @@ class _Stats(Resource):
         def make() -> bytes:
             return msgspec.json.encode(self.services.statistics.stats(org_id, qr_id, selection))
 
-        what = ("stats", self.services.statistics.as_of_now(selection))
-        answer = self.services.answers.fetch(org_id, qr_id, what, make)
+        what = (self.services.statistics.as_of_now(selection),)
+        answer = self.services.answers.fetch(Namespace.STATS, org_id, qr_id, what, make)
         _send(req, resp, answer, "application/json")
 
 
@@ -132,7 +139,7 @@ class Stats(_Stats):
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """Send the totals of one code."""
-        self.services.codes.get(org_id, qr_id)
+        self.services.codes.glimpse(qr_id, org_id)
         self.answer(req, resp, org_id, qr_id)
 
 

@@ -1,0 +1,16 @@
+"""What the cache does for the installation, for its operators."""
+
+from __future__ import annotations
+
+import falcon
+
+from core.http.request import Request
+from core.http.resources.base import Resource, put_json
+
+
+class Cache(Resource):
+    """`/api/cache`."""
+
+    def on_get(self, req: Request, resp: falcon.Response) -> None:
+        """Tell the state of the cache, and how often each namespace was found in it."""
+        put_json(resp, self.services.monitor.report())

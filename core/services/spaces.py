@@ -1,0 +1,122 @@
+"""The cache as services use it: every key is made here, and every look is counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import TypeVar
+from uuid import UUID
+
+import msgspec
+
+from core.errors import StorageUnavailable
+from core.ports import Cache, Storage
+from core.services.meters import Meter, Meters, Namespace
+
+T = TypeVar("T")
+
+_ASK_EVERY = 0.8
+"""So many seconds may pass until a process notices that a namespace was cleared."""
+
+
+class Epochs:
+    """How often each namespace was cleared, as the storage had it up to 0.8 seconds ago.
+
+    While the storage is away it is as it was known last. `clock` counts seconds and never goes
+    back.
+    """
+
+    def __init__(self, storage: Storage, clock: Callable[[], float] = time.monotonic) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._asked_at: float | None = None
+        self._numbers: dict[str, int] = {}
+
+    def number(self, namespace: str) -> int:
+        """A number that is another one once the namespace was cleared."""
+        now = self._clock()
+        if self._asked_at is None or now - self._asked_at >= _ASK_EVERY:
+            # Set beforehand: of many who come at this moment, one asks.
+            self._asked_at = now
+            try:
+                self._numbers = dict(self._storage.cache_epochs.all())
+            except StorageUnavailable:
+                pass
+        return self._numbers.get(namespace, 0)
+
+    def advance(self, namespace: str) -> None:
+        """Clear the namespace: nobody asks for its keys again."""
+        self._storage.cache_epochs.advance(namespace)
+        self._asked_at = None
+
+
+class Space:
+    """One namespace of the cache."""
+
+    def __init__(self, name: Namespace, cache: Cache, meter: Meter, epochs: Epochs) -> None:
+        self._cache = cache
+        self._name = name
+        self._meter = meter
+        self._epochs = epochs
+
+    def key(self, organization_id: UUID, *parts: object) -> str:
+        """The key of what depends on these parts, and belongs to the organisation.
+
+        Whatever the value depends on has to be among the parts, so that none ever becomes wrong.
+        """
+        digest = blake2b(organization_id.bytes, digest_size=16)
+        for part in parts:
+            digest.update(repr(part).encode())
+            digest.update(b"\0")
+        return f"{self._name}:{self._epochs.number(self._name)}:{digest.hexdigest()}"
+
+    def find(self, key: str, read: Callable[[bytes], T | None]) -> T | None:
+        """What `read` makes of the value; None where it is of no use, or there is none.
+
+        It may raise ValueError or MsgspecError for what another version has put there.
+        """
+        began = time.monotonic_ns()
+        data, found = self._cache.get(key), None
+        if data is not None:
+            found = self._read(data, read)
+        if found is None:
+            self._meter.miss(began)
+            self._tell()
+        else:
+            self._meter.hit(began, len(data or b""))
+        return found
+
+    def peek(self, key: str, read: Callable[[bytes], T | None]) -> T | None:
+        """As `find`, for those who look again and again until it is there: it is not counted."""
+        data = self._cache.get(key)
+        return self._read(data, read) if data is not None else None
+
+    def keep(self, key: str, value: bytes, ttl: float) -> None:
+        """Keep the value for so many seconds."""
+        self._cache.set(key, value, ttl)
+        self._meter.written(len(value))
+        self._tell()
+
+    def _read(self, data: bytes, read: Callable[[bytes], T | None]) -> T | None:
+        try:
+            return read(data)
+        except (ValueError, msgspec.MsgspecError):
+            self._meter.error()
+            return None
+
+    def _tell(self) -> None:
+        figures = self._cache.spaces().get(self._name)
+        if figures is not None:
+            self._meter.told(figures)
+
+
+class Spaces:
+    """All namespaces of the cache."""
+
+    def __init__(self, cache: Cache, meters: Meters, epochs: Epochs) -> None:
+        self.cache = cache
+        self._spaces = {name: Space(name, cache, meters[name], epochs) for name in Namespace}
+
+    def __getitem__(self, namespace: Namespace) -> Space:
+        return self._spaces[namespace]
