@@ -418,7 +418,7 @@ _COLUMNS = "{:9}  {:6} {:>9} {:>7} {:>7} {:>8} {:>11} {:>11} {:>8}"
 def cache_clear(namespace: str) -> None:
     """Have nothing of NAMESPACE found any more, on any machine, within a second.
 
-    Codes, styles and sessions are kept for less than a second in any case.
+    Codes and sessions are kept for less than a second in any case.
     """
     cleared = IN_CACHE if namespace == "all" else (Namespace(namespace),)
     with _open(create_app()) as services:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import falcon
-from falcon.routing import BaseConverter
+from falcon.routing import BaseConverter, UUIDConverter
 from msgspec import Struct
 
 from core.domain.accounts import Role
@@ -143,11 +144,18 @@ class SegmentConverter(BaseConverter):
         return value or None
 
 
+class IdConverter(UUIDConverter):
+    """A UUID. PERF: the same few ids come again and again, and reading one takes 3 µs."""
+
+    convert = lru_cache(4096)(UUIDConverter.convert)
+
+
 def install(
     app: falcon.App[Request, falcon.Response], services: Services, settings: Settings
 ) -> None:
     """Add every route to `app`; refuses a responder without a rule and a rule without responder."""
     app.router_options.converters["segment"] = SegmentConverter
+    app.router_options.converters["uuid"] = IdConverter
     for route in ROUTES:
         responders = {m for m in _METHODS if hasattr(route.resource, f"on_{m.lower()}")}
         if responders != set(route.access):

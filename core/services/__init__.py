@@ -22,6 +22,7 @@ from core.ports import (
 from core.services.accounts import Accounts, Remembered
 from core.services.answers import Answers
 from core.services.archives import Archives
+from core.services.code_images import CodeImages, Plans
 from core.services.codes import CodeService
 from core.services.enrichment import Enrichment
 from core.services.exports import Exports
@@ -44,6 +45,9 @@ from core.services.spaces import Epochs, Spaces
 from core.services.statistics import Statistics
 from core.services.styles import Styles
 from core.settings import Settings
+
+_MAX_PLANS = 2000
+"""Of so many images each process remembers for a moment what is to be drawn."""
 
 
 def utc_now() -> datetime:
@@ -81,7 +85,7 @@ class Services:
         self.cache = components.cache
         self.meters = Meters(settings.data / "cache.meters")
         epochs = Epochs(self.storage, seconds)
-        spaces = Spaces(self.cache, self.meters, epochs)
+        spaces = Spaces(self.cache, self.meters, epochs, settings.cache.max_hot_images)
         self.monitor = CacheMonitor(settings.cache.backend, self.cache, self.meters, epochs)
         self.passwords = Passwords(settings.accounts)
         caching, meters = settings.cache, self.meters
@@ -95,7 +99,8 @@ class Services:
             clock,
             token_bytes,
         )
-        self.lookups = Lookups(self.storage, caching, meters[Namespace.CODE], seconds)
+        plans: Plans = Recall(caching.code_ttl, _MAX_PLANS, meters[Namespace.CODE], seconds)
+        self.lookups = Lookups(self.storage, caching, meters[Namespace.CODE], plans, seconds)
         self.organizations = OrganizationService(self.storage, self.accounts, self.lookups, clock)
         self.codes = CodeService(
             self.storage, self.lookups, settings.codes, settings.base_url, clock, token_bytes
@@ -109,8 +114,9 @@ class Services:
             settings.images,
             clock,
             lambda _, look, logo: self.images.prove(sample, look, logo),
-            Recall(caching.code_ttl, caching.max_codes, meters[Namespace.STYLE], seconds),
+            plans,
         )
+        self.code_images = CodeImages(self.storage, self.codes, self.styles, self.images, plans)
         self.archives = Archives(self.codes, self.images, self.styles, settings.codes, clock)
         self.sheets = Sheets(
             components.sheets, self.codes, self.images, self.styles, settings.codes

@@ -15,7 +15,7 @@ from msgspec import Struct
 from core.ports import ScanStore
 from core.services.flights import Flights
 from core.services.meters import Namespace
-from core.services.spaces import Spaces
+from core.services.spaces import Spaces, digest
 from core.settings import CacheSettings
 
 _MAX_SUBJECTS = 10_000
@@ -75,7 +75,7 @@ class Answers:
         """
         generation = self._generation(organization_id, code_id)
         space = self._spaces[namespace]
-        key = space.key(organization_id, code_id, *name)
+        key = space.key(organization_id, digest(code_id, *name))
 
         def read(data: bytes) -> Answer | None:
             kept = _decode(data)

@@ -115,13 +115,10 @@ class CodeService:
         """Changes from untyped input; raises InvalidFields with every bad field."""
         return read(CodeChanges, data, self._changes_rules)
 
-    def glimpse(self, code_id: UUID, organization_id: UUID | None = None) -> Code:
-        """The code as it is or was within the last second; raises NotFound.
-
-        Without an organisation it is of whatever organisation.
-        """
+    def glimpse(self, organization_id: UUID, code_id: UUID) -> Code:
+        """The code as it is or was within the last second; raises NotFound."""
         code = self._lookups.by_id(code_id)
-        if code is None or organization_id not in (None, code.organization_id):
+        if code is None or code.organization_id != organization_id:
             raise NotFound("There is no such code.")
         return code
 

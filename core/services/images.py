@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
-from hashlib import blake2b
 from uuid import UUID
 
 import msgspec
@@ -31,7 +30,7 @@ from core.services.flights import Flights
 from core.services.meters import Namespace
 from core.services.offload import Offload, call_inline
 from core.services.scannability import Alike, Scannability
-from core.services.spaces import Spaces
+from core.services.spaces import Spaces, digest
 from core.settings import CacheSettings, ImagesSettings
 
 # Pixels a module of what is printed by lines: as many as the proof of a look draws at most.
@@ -65,7 +64,7 @@ class Plan(Struct, frozen=True, dict=True):
     proven_by: str
     limits: Limits = ANY
 
-    @property
+    @cached_property
     def entity_tag(self) -> str:
         """The strong entity tag (RFC 9110, 8.8.3), quotes included, from the inputs alone."""
         return f'"{self.key}"'
@@ -76,14 +75,14 @@ class Plan(Struct, frozen=True, dict=True):
         options = self.options
         # An image that the guard would refuse by now has no tag that somebody might know.
         proven_by = "" if self.look == PLAIN else self.proven_by
-        return _digest(
+        return digest(
             *self.drawn_by, proven_by, options.format, options.printed_mm, self.title, *self._seen()
         )
 
     @cached_property
     def verdict_key(self) -> str:
         """Differs wherever one image may be scannable and another one not."""
-        return _digest(self.drawn_by[0], self.proven_by, *self._seen())
+        return digest(self.drawn_by[0], self.proven_by, *self._seen())
 
     @property
     def styled(self) -> bool:
@@ -449,7 +448,3 @@ def _shown(look: Look) -> Look:
     if look.logo is not None or look.logo_size == PLAIN.logo_size:
         return look
     return replace(look, logo_size=PLAIN.logo_size)
-
-
-def _digest(*parts: object) -> str:
-    return blake2b(msgspec.msgpack.encode(parts), digest_size=16).hexdigest()

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from core.domain.codes import Code, slug_key
@@ -33,6 +34,7 @@ class Lookups:
     While the storage is away, or slow, `find` tells what was known last: a printed code must lead
     on. What this process changes, it tells by `forget`. `clock` counts seconds and never goes back;
     `patience` is how many of them a scan waits where there is an answer from before.
+    `plans` are what others have made of codes, and are forgotten with them.
     """
 
     def __init__(
@@ -40,20 +42,20 @@ class Lookups:
         storage: Storage,
         settings: CacheSettings,
         meter: Meter,
+        plans: Recall[Any, Any],
         clock: Callable[[], float] = time.monotonic,
         patience: float = 1.0,
     ) -> None:
         self._storage = storage
         self._settings = settings
         self._meter = meter
+        self._plans = plans
         self._clock = clock
         self._patience = patience
         self._lock = threading.Lock()
         self._codes: Recent[str, Code] = Recent(settings.max_codes, meter)
         self._misses: Recent[str, None] = Recent(_MAX_MISSES, meter)
-        self._by_id: Recall[UUID, Code] = Recall(
-            settings.code_ttl, settings.max_codes, meter, clock
-        )
+        self._by_id: Recall[int, Code] = Recall(settings.code_ttl, settings.max_codes, meter, clock)
         self._asked: dict[str, _Question] = {}
         self._away_until = 0.0
         self._slow_until = 0.0
@@ -104,11 +106,13 @@ class Lookups:
 
     def by_id(self, code_id: UUID) -> Code | None:
         """The code of that id, whatever organisation it is of."""
-        return self._by_id.find(code_id, lambda: self._storage.codes.find(code_id))
+        # PERF: the hash of a UUID takes as long as all the rest of finding it here.
+        return self._by_id.find(code_id.int, lambda: self._storage.codes.find(code_id))
 
     def forget(self, *codes: Code) -> None:
         """Ask anew from now on, since this process has changed these codes."""
-        self._by_id.forget(*(code.id for code in codes))
+        self._by_id.forget(*(code.id.int for code in codes))
+        self._plans.clear()
         with self._lock:
             for key in (slug_key(code.slug) for code in codes):
                 self._codes.pop(key)
@@ -119,6 +123,7 @@ class Lookups:
     def clear(self) -> None:
         """Ask anew for every code."""
         self._by_id.clear()
+        self._plans.clear()
         with self._lock:
             self._codes.clear()
             self._misses.clear()

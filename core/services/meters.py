@@ -34,22 +34,13 @@ class Namespace(enum.StrEnum):
     STATS = "stats"
     TIMELINE = "timeline"
     CODE = "code"
-    STYLE = "style"
     SESSION = "session"
 
 
-class _Count(enum.IntEnum):
-    """What is counted of a namespace. The last two are a state, which goes up and down."""
-
-    HITS = 0
-    MISSES = 1
-    ERRORS = 2
-    EVICTIONS = 3
-    BYTES_READ = 4
-    BYTES_WRITTEN = 5
-    NANOSECONDS = 6
-    ENTRIES = 7
-    SIZE = 8
+# What is counted of a namespace, each in one word. The last two are a state: they go up and down.
+_HITS, _MISSES, _ERRORS, _EVICTIONS, _BYTES_READ, _BYTES_WRITTEN, _NANOSECONDS = range(7)
+_ENTRIES, _SIZE = 7, 8
+_COUNTS = 9
 
 
 class _Ring(Struct, frozen=True):
@@ -69,8 +60,8 @@ class _Ring(Struct, frozen=True):
 
 
 _S = 1_000_000_000
-_FIRST = {name: 1 + number * len(_Count) for number, name in enumerate(Namespace)}
-_ROW = 1 + len(Namespace) * len(_Count)
+_FIRST = {name: 1 + number * _COUNTS for number, name in enumerate(Namespace)}
+_ROW = 1 + len(Namespace) * _COUNTS
 """Words of 64 bits in a row: when it was copied (ns), then the counts. Row 0 are the counts
 themselves, behind the id of their process."""
 
@@ -201,17 +192,27 @@ class Meters:
             {name: _readings(places, first, now) for name, first in _FIRST.items()},
         )
 
-    def note(self, *counts: tuple[int, int], began: int | None = None, timed: int = 0) -> None:
-        """Count on, each word by so much; `timed` is counted on by the time since `began`."""
+    def note(self, *counts: tuple[int, int]) -> None:
+        """Count on, each word by so much."""
         with self._lock:
             now = self._clock()
-            # PERF: most end here; whether something is to be copied is asked every fifth second.
             if now >= self._turn_at:
                 self._turn(now)
             for word, by in counts:
                 self._words[word] += by
-            if began is not None:
-                self._words[timed] += now - began
+
+    def look(self, first: int, outcome: int, began: int, size: int) -> None:
+        """Count a look at the namespace whose words begin there."""
+        # PERF: each request looks several times, so this is `note` for what is always the same.
+        with self._lock:
+            now = self._clock()
+            if now >= self._turn_at:
+                self._turn(now)
+            words = self._words
+            words[first + outcome] += 1
+            words[first + _NANOSECONDS] += now - began
+            if size:
+                words[first + _BYTES_READ] += size
 
     def _turn(self, now: int) -> None:
         """Copy the counts into the rings whose time for it has come."""
@@ -253,50 +254,39 @@ class Meter:
     """Counts what becomes of one namespace."""
 
     def __init__(self, meters: Meters, namespace: Namespace) -> None:
+        self._look = meters.look
         self._note = meters.note
-        first = _FIRST[namespace]
-        # PERF: the words are known beforehand, since each look is counted.
-        (
-            self._hits,
-            self._misses,
-            self._errors,
-            self._evictions,
-            self._read,
-            self._written,
-            self._nanoseconds,
-            self._entries,
-            self._size,
-        ) = range(first, first + len(_Count))
+        self._first = _FIRST[namespace]
         self._known = SpaceFigures(0, 0, 0)
 
     def hit(self, began: int, size: int = 0) -> None:
         """Count a look that found so many bytes; it began then (`time.monotonic_ns`)."""
-        self._note((self._hits, 1), (self._read, size), began=began, timed=self._nanoseconds)
+        self._look(self._first, _HITS, began, size)
 
     def miss(self, began: int) -> None:
         """Count a look that found nothing of use."""
-        self._note((self._misses, 1), began=began, timed=self._nanoseconds)
+        self._look(self._first, _MISSES, began, 0)
 
     def error(self) -> None:
         """Count something that was not what had been kept."""
-        self._note((self._errors, 1))
+        self._note((self._first + _ERRORS, 1))
 
     def written(self, size: int) -> None:
         """Count so many bytes that were kept."""
-        self._note((self._written, size))
+        self._note((self._first + _BYTES_WRITTEN, size))
 
     def held(self, entries: int, evictions: int = 0) -> None:
         """Count so many entries more, or fewer, in the memory of this process."""
-        self._note((self._entries, entries), (self._evictions, evictions))
+        self._note((self._first + _ENTRIES, entries), (self._first + _EVICTIONS, evictions))
 
     def told(self, figures: SpaceFigures) -> None:
         """Count what has changed since the cache has told its figures before."""
-        known, self._known = self._known, figures
+        first, known, self._known = self._first, self._known, figures
         self._note(
-            (self._entries, (figures.entries or 0) - (known.entries or 0)),
-            (self._size, (figures.size or 0) - (known.size or 0)),
-            (self._evictions, (figures.evictions or 0) - (known.evictions or 0)),
-            (self._errors, figures.errors - known.errors),
+            (first + _ENTRIES, (figures.entries or 0) - (known.entries or 0)),
+            (first + _SIZE, (figures.size or 0) - (known.size or 0)),
+            (first + _EVICTIONS, (figures.evictions or 0) - (known.evictions or 0)),
+            (first + _ERRORS, figures.errors - known.errors),
         )
 
 
@@ -321,11 +311,11 @@ def _vacate(words: memoryview[int]) -> None:
     """Of who had the place, leave what was counted, and not what was held."""
     words[0] = 0
     for first in _FIRST.values():
-        words[first + _Count.ENTRIES] = words[first + _Count.SIZE] = 0
+        words[first + _ENTRIES] = words[first + _SIZE] = 0
 
 
 def _readings(places: Sequence[memoryview[int]], first: int, now: int) -> Readings:
-    current = [place[first : first + len(_Count)].tolist() for place in places]
+    current = [place[first : first + _COUNTS].tolist() for place in places]
     held = [counts for counts, place in zip(current, places, strict=True) if _is_alive(place[0])]
     whole = _sum(current)
 
@@ -340,8 +330,8 @@ def _readings(places: Sequence[memoryview[int]], first: int, now: int) -> Readin
         since(_MINUTE),
         since(_HOUR),
         _looks(whole),
-        sum(counts[_Count.ENTRIES] for counts in held),
-        sum(counts[_Count.SIZE] for counts in held),
+        sum(counts[_ENTRIES] for counts in held),
+        sum(counts[_SIZE] for counts in held),
     )
 
 
@@ -353,11 +343,11 @@ def _copy(place: memoryview[int], ring: _Ring, now: int, first: int) -> list[int
     if not within:
         return None
     row = min(within, key=lambda row: place[row])
-    return place[row + first : row + first + len(_Count)].tolist()
+    return place[row + first : row + first + _COUNTS].tolist()
 
 
 def _sum(counts: Sequence[Sequence[int]]) -> list[int]:
-    return [sum(column) for column in zip(*counts, strict=True)] or [0] * len(_Count)
+    return [sum(column) for column in zip(*counts, strict=True)] or [0] * _COUNTS
 
 
 def _looks(counts: Sequence[int]) -> Looks:

@@ -15,9 +15,9 @@ V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):
-    """The values that were looked at last, each with the time since when it is known.
+    """The values that were put last, each with the time since when it is known.
 
-    Not for several threads at a time.
+    One thread at a time may change it.
     """
 
     def __init__(self, most: int, meter: Meter) -> None:
@@ -27,13 +27,11 @@ class Recent(Generic[K, V]):
 
     def get(self, key: K) -> tuple[V, float] | None:
         """The value, and since when it is known."""
-        found = self._values.get(key)
-        if found is not None:
-            self._values.move_to_end(key)
-        return found
+        # PERF: what is asked for again is not moved to the end, since it is soon put again anyway.
+        return self._values.get(key)
 
     def put(self, key: K, value: V, since: float) -> None:
-        """Remember the value in place of the one before; the least recent one makes room."""
+        """Remember the value in place of the one before; the one put longest ago makes room."""
         before = len(self._values)
         self._values[key] = value, since
         self._values.move_to_end(key)
@@ -74,18 +72,24 @@ class Recall(Generic[K, V]):
     def find(self, key: K, ask: Callable[[], V | None]) -> V | None:
         """The value, as it is or was a moment ago: `ask` tells what it is."""
         began, now = time.monotonic_ns(), self._clock()
-        with self._lock:
-            known = self._values.get(key)
-            changes = self._changes
+        # PERF: nobody needs the lock to look.
+        known, changes = self._values.get(key), self._changes
         if known is not None and now - known[1] < self._ttl:
             self._meter.hit(began)
             return known[0]
         self._meter.miss(began)
         value = ask()
-        with self._lock:
-            # NOTE: what was on its way while something was forgotten may be of before.
-            if value is not None and self._changes == changes:
-                self._values.put(key, value, now)
+        if value is not None:
+            with self._lock:
+                # NOTE: what was on its way while something was forgotten may be of before.
+                if self._changes == changes:
+                    self._values.put(key, value, now)
+        return value
+
+    def get(self, key: K, ask: Callable[[], V]) -> V:
+        """As `find`, where `ask` always knows a value, or raises."""
+        value = self.find(key, ask)
+        assert value is not None
         return value
 
     def forget(self, *keys: K) -> None:

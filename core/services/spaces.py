@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from hashlib import blake2b
+from threading import Lock
 from typing import TypeVar
 from uuid import UUID
 
@@ -13,11 +14,22 @@ import msgspec
 from core.errors import StorageUnavailable
 from core.ports import Cache, Storage
 from core.services.meters import Meter, Meters, Namespace
+from core.services.recent import Recent
 
 T = TypeVar("T")
 
+_LARGE = 16_384
+"""Values of more bytes are not kept in the process."""
+
+_pack = msgspec.msgpack.Encoder().encode
+
 _ASK_EVERY = 0.8
 """So many seconds may pass until a process notices that a namespace was cleared."""
+
+
+def digest(*parts: object) -> str:
+    """128 bits that are others wherever one of the parts is, as 32 hexadecimal digits."""
+    return blake2b(_pack(parts), digest_size=16).hexdigest()
 
 
 class Epochs:
@@ -52,24 +64,29 @@ class Epochs:
 
 
 class Space:
-    """One namespace of the cache."""
+    """One namespace of the cache.
 
-    def __init__(self, name: Namespace, cache: Cache, meter: Meter, epochs: Epochs) -> None:
+    `hot` values that are not large are kept in this process as well, where the cache is another
+    one: it is for values that depend on nothing but their key.
+    """
+
+    def __init__(
+        self, name: Namespace, cache: Cache, meter: Meter, epochs: Epochs, hot: int = 0
+    ) -> None:
         self._cache = cache
-        self._name = name
+        self._hot: Recent[str, bytes] | None = Recent(hot, meter) if hot else None
+        self._lock = Lock()
+        self._name = name.value
+        self._prefix = f"{name}:"
         self._meter = meter
         self._epochs = epochs
 
-    def key(self, organization_id: UUID, *parts: object) -> str:
-        """The key of what depends on these parts, and belongs to the organisation.
+    def key(self, organization_id: UUID, digest: str) -> str:
+        """The key of what belongs to the organisation, by the `digest` of what it depends on.
 
-        Whatever the value depends on has to be among the parts, so that none ever becomes wrong.
+        That is all of it, revisions included, so that what is kept never becomes wrong.
         """
-        digest = blake2b(organization_id.bytes, digest_size=16)
-        for part in parts:
-            digest.update(repr(part).encode())
-            digest.update(b"\0")
-        return f"{self._name}:{self._epochs.number(self._name)}:{digest.hexdigest()}"
+        return f"{self._prefix}{self._epochs.number(self._name)}:{organization_id.hex}:{digest}"
 
     def find(self, key: str, read: Callable[[bytes], T | None]) -> T | None:
         """What `read` makes of the value; None where it is of no use, or there is none.
@@ -77,7 +94,7 @@ class Space:
         It may raise ValueError or MsgspecError for what another version has put there.
         """
         began = time.monotonic_ns()
-        data, found = self._cache.get(key), None
+        data, found = self._get(key), None
         if data is not None:
             found = self._read(data, read)
         if found is None:
@@ -98,6 +115,19 @@ class Space:
         self._meter.written(len(value))
         self._tell()
 
+    def _get(self, key: str) -> bytes | None:
+        if self._hot is None:
+            return self._cache.get(key)
+        known = self._hot.get(key)
+        if known is not None:
+            return known[0]
+        data = self._cache.get(key)
+        # What has just been made is not hot yet: nobody fills the room by walking through sizes.
+        if data is not None and len(data) <= _LARGE:
+            with self._lock:
+                self._hot.put(key, data, 0)
+        return data
+
     def _read(self, data: bytes, read: Callable[[bytes], T | None]) -> T | None:
         try:
             return read(data)
@@ -114,9 +144,12 @@ class Space:
 class Spaces:
     """All namespaces of the cache."""
 
-    def __init__(self, cache: Cache, meters: Meters, epochs: Epochs) -> None:
+    def __init__(self, cache: Cache, meters: Meters, epochs: Epochs, hot_images: int) -> None:
         self.cache = cache
-        self._spaces = {name: Space(name, cache, meters[name], epochs) for name in Namespace}
+        hot = {Namespace.IMAGE: hot_images} if cache.traits.shared else {}
+        self._spaces = {
+            name: Space(name, cache, meters[name], epochs, hot.get(name, 0)) for name in Namespace
+        }
 
     def __getitem__(self, namespace: Namespace) -> Space:
         return self._spaces[namespace]

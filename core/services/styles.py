@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from msgspec import UNSET, UnsetType
@@ -52,9 +52,6 @@ Looks = Callable[[UUID | None], tuple[Look, Logo | None]]
 """The look of an image, with its logo where it has one, by the style of its code."""
 
 
-_Find = Callable[[UUID, UUID | None], Style | None]
-"""Tells the style of an organisation, or without an id its default one."""
-
 _Sent = TypeVar("_Sent", StyleDraft, StyleChanges)
 
 
@@ -67,13 +64,13 @@ class Styles:
         settings: ImagesSettings,
         clock: Callable[[], datetime],
         prove: Prove,
-        recent: Recall[tuple[UUID, UUID | None], tuple[Style | None]],
+        plans: Recall[Any, Any],
     ) -> None:
         self._storage = storage
         self._settings = settings
         self._clock = clock
         self._prove = prove
-        self._recent = recent
+        self._plans = plans
 
     def draft(self, data: object) -> StyleDraft:
         """A draft from untyped input; raises InvalidFields with every bad field."""
@@ -102,7 +99,7 @@ class Styles:
             updated_at=now,
         )
         self._storage.styles.add(style)
-        self._recent.clear()
+        self._plans.clear()
         return style
 
     def get(self, organization_id: UUID, style_id: UUID) -> Style:
@@ -132,14 +129,14 @@ class Styles:
         wanted = replace(wanted, updated_at=self._clock())
         if not self._storage.styles.update(wanted):
             raise NotFound("There is no such style.")
-        self._recent.clear()
+        self._plans.clear()
         return wanted
 
     def delete(self, organization_id: UUID, style_id: UUID) -> None:
         """Remove the style; raises NotFound, or Conflict where codes have it."""
         if not self._storage.styles.delete(organization_id, style_id):
             raise NotFound("There is no such style.")
-        self._recent.clear()
+        self._plans.clear()
 
     def resolve(
         self,
@@ -153,29 +150,9 @@ class Styles:
         `style` is the id of a preset, or "plain". Without it the code's own style holds, else the
         organisation's default, else the plain look. The options replace single fields of that.
         """
-        return self._resolve(self._stored, organization_id, look_options, style, code_style)
-
-    def glimpse(
-        self,
-        organization_id: UUID,
-        look_options: LookOptions,
-        style: str | None,
-        code_style: UUID | None,
-    ) -> tuple[Look, Logo | None]:
-        """As `resolve`, by the presets as they are or were within the last second."""
-        return self._resolve(self._remembered, organization_id, look_options, style, code_style)
-
-    def _resolve(
-        self,
-        find: _Find,
-        organization_id: UUID,
-        look_options: LookOptions,
-        style: str | None,
-        code_style: UUID | None,
-    ) -> tuple[Look, Logo | None]:
         problems = [*self._refused(look_options), *look_rules(_given(look_options))]
         try:
-            base = self._base(find, organization_id, style, code_style)
+            base = self._base(organization_id, style, code_style)
         except InvalidFields as error:
             raise InvalidFields([*error.problems, *problems]) from error
         if problems:
@@ -209,41 +186,22 @@ class Styles:
         except InvalidFields:
             raise NotFound("The logo of this image has been deleted.") from None
 
-    def _base(
-        self, find: _Find, organization_id: UUID, style: str | None, code_style: UUID | None
-    ) -> Look:
+    def _base(self, organization_id: UUID, style: str | None, code_style: UUID | None) -> Look:
         if style == NO_STYLE:
             return PLAIN
         if style is not None:
             try:
-                found = find(organization_id, UUID(style))
-            except ValueError:
-                found = None
-            if found is None:
+                return self.get(organization_id, UUID(style)).look
+            except (ValueError, NotFound):
                 raise InvalidFields.of(
                     "style",
                     f"{style!r} is no style of the organization; GET .../styles lists them, "
                     f"{NO_STYLE} stands for none",
-                )
-            return found.look
-        found = find(organization_id, code_style) if code_style is not None else None
-        found = found or find(organization_id, None)
+                ) from None
+        styles = self._storage.styles
+        found = styles.get(organization_id, code_style) if code_style is not None else None
+        found = found or styles.default(organization_id)
         return found.look if found else PLAIN
-
-    def _stored(self, organization_id: UUID, style_id: UUID | None) -> Style | None:
-        """The style, or without an id the default one."""
-        if style_id is None:
-            return self._storage.styles.default(organization_id)
-        return self._storage.styles.get(organization_id, style_id)
-
-    def _remembered(self, organization_id: UUID, style_id: UUID | None) -> Style | None:
-        def ask() -> tuple[Style | None] | None:
-            found = self._stored(organization_id, style_id)
-            # Most organisations have no default style, and that is remembered as well.
-            return (found,) if found or style_id is None else None
-
-        remembered = self._recent.find((organization_id, style_id), ask)
-        return remembered[0] if remembered else None
 
     def _refused(self, options: LookOptions) -> Sequence[FieldProblem]:
         if self._settings.ad_hoc_styles:

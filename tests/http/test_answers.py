@@ -21,7 +21,7 @@ STATS = Namespace.STATS
 
 
 def spaces(app: Application, cache: Cache) -> Spaces:
-    return Spaces(cache, app.services.meters, Epochs(app.services.storage))
+    return Spaces(cache, app.services.meters, Epochs(app.services.storage), 0)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -12,7 +12,7 @@ from core.app import Application
 from core.domain.accounts import Role
 from core.domain.images import ImageOptions
 from core.domain.logos import Logo, LogoInfo, LogoType
-from core.domain.looks import PLAIN, FinderShape, Look, LookOptions, ModuleShape, Style
+from core.domain.looks import PLAIN, FinderShape, Look, LookOptions, ModuleShape
 from core.errors import InvalidFields, NotFound
 from core.services.meters import Meters, Namespace
 from core.services.recent import Recall
@@ -223,13 +223,13 @@ def proof() -> Proof:
     return Proof()
 
 
-def recent() -> Recall[tuple[UUID, UUID | None], tuple[Style | None]]:
-    return Recall(0.8, 100, Meters(Path("/nowhere"))[Namespace.STYLE])
+def plans() -> Recall[Any, Any]:
+    return Recall(0.8, 100, Meters(Path("/nowhere"))[Namespace.CODE])
 
 
 @pytest.fixture
 def styles(app: Application, clock: Clock, proof: Proof) -> Styles:
-    return Styles(app.services.storage, app.settings.images, clock, proof, recent())
+    return Styles(app.services.storage, app.settings.images, clock, proof, plans())
 
 
 def test_a_look_is_proven_before_it_is_kept(
@@ -304,7 +304,7 @@ def test_a_signed_look_needs_its_logo_and_no_permission(
     app: Application, acme: Tenant, clock: Clock, proof: Proof
 ) -> None:
     strict = type(app.settings.images)(ad_hoc_styles=False)
-    styles = Styles(app.services.storage, strict, clock, proof, recent())
+    styles = Styles(app.services.storage, strict, clock, proof, plans())
     options = LookOptions(color="#123456", finder_shape=FinderShape.CIRCLE)
     look = Look(color="#123456", finder_shape=FinderShape.CIRCLE)
     assert styles.signed(acme.id, options) == (look, None)
@@ -316,7 +316,7 @@ def test_where_only_presets_are_allowed_single_fields_are_not(
     app: Application, acme: Tenant, clock: Clock, proof: Proof
 ) -> None:
     strict = type(app.settings.images)(ad_hoc_styles=False)
-    styles = Styles(app.services.storage, strict, clock, proof, recent())
+    styles = Styles(app.services.storage, strict, clock, proof, plans())
     style = styles.create(acme.id, styles.draft({"name": "x", "color": "123"}))
     assert styles.resolve(acme.id, ImageOptions(), str(style.id), None) == (style.look, None)
     options = LookOptions(color="000000", logo="none", caption="")

@@ -19,11 +19,13 @@ from core.errors import StorageUnavailable
 from core.services import lookups
 from core.services.lookups import Lookups
 from core.services.meters import Meters, Namespace
+from core.services.recent import Recall
 from core.settings import CacheSettings
 from tests.samples import make_code
 
 MENU = slug_key("menu")
 METER = Meters(Path("/nowhere"))[Namespace.CODE]
+PLANS: Recall[Any, Any] = Recall(0.8, 100, METER)
 
 
 class Shelf:
@@ -57,7 +59,9 @@ class Desk:
         self.now = 100.0
         self.shelf = Shelf()
         storage: Any = self.shelf
-        self.lookups = Lookups(storage, CacheSettings(**values), METER, lambda: self.now, patience)
+        self.lookups = Lookups(
+            storage, CacheSettings(**values), METER, PLANS, lambda: self.now, patience
+        )
         self.find = self.lookups.find
 
 
@@ -213,12 +217,15 @@ def test_the_codes_that_were_scanned_last_stay_and_misses_push_none_out(
         desk.find(slug)
     for n in range(50):
         assert desk.find(f"unknown-{n}") is None
+    desk.now += 0.81
     desk.find("a")
     desk.shelf.put("d")
     desk.find("d")
     desk.shelf.asked.clear()
-    for slug in "acd":
+    for slug in "ad":
         desk.find(slug)
+    desk.now -= 0.81
+    desk.find("c")
     assert desk.shelf.asked == []
     desk.find("b")
     assert desk.shelf.asked == [slug_key("b")]
@@ -233,7 +240,7 @@ class TwoProcesses(RuleBasedStateMachine):
         self.shelf = Shelf()
         storage: Any = self.shelf
         self.processes = [
-            Lookups(storage, CacheSettings(), METER, lambda: self.now, patience=60.0)
+            Lookups(storage, CacheSettings(), METER, PLANS, lambda: self.now, patience=60.0)
             for _ in range(2)
         ]
         self.history: dict[str, list[tuple[float, Code | None]]] = {

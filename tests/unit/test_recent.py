@@ -20,7 +20,7 @@ class Shelf:
         self.asked: list[str] = []
         self.meters = Meters(folder / "none")
         self.recall: Recall[str, int] = Recall(
-            0.8, 2, self.meters[Namespace.STYLE], lambda: self.now
+            0.8, 2, self.meters[Namespace.CODE], lambda: self.now
         )
 
     def find(self, key: str) -> int | None:
@@ -32,7 +32,7 @@ class Shelf:
 
     @property
     def readings(self) -> Readings:
-        return self.meters.read().namespaces[Namespace.STYLE]
+        return self.meters.read().namespaces[Namespace.CODE]
 
 
 @pytest.fixture
@@ -82,12 +82,15 @@ def test_what_is_forgotten_is_asked_for_again(shelf: Shelf) -> None:
     assert shelf.asked == ["a", "b", "a", "a", "b"]
 
 
-def test_the_least_recent_value_makes_room(shelf: Shelf) -> None:
-    for key in "abac":
+def test_the_value_that_was_asked_for_longest_ago_makes_room(shelf: Shelf) -> None:
+    for key in "ab":
+        shelf.find(key)
+    shelf.now += 0.81
+    for key in "ac":
         shelf.find(key)
     assert (shelf.readings.entries, shelf.readings.since_start.evictions) == (2, 1)
     shelf.find("a")
-    assert shelf.asked == ["a", "b", "c"]
+    assert shelf.asked == ["a", "b", "a", "c"]
     shelf.recall.forget("a")
     assert shelf.readings.entries == 1
     shelf.recall.clear()
@@ -115,5 +118,5 @@ def test_an_answer_that_was_on_its_way_is_not_kept_once_something_was_forgotten(
 
 
 def test_a_time_of_nothing_asks_always(shelf: Shelf) -> None:
-    recall: Recall[str, int] = Recall(0, 10, shelf.meters[Namespace.STYLE], lambda: shelf.now)
+    recall: Recall[str, int] = Recall(0, 10, shelf.meters[Namespace.CODE], lambda: shelf.now)
     assert [recall.find("a", lambda: 1), recall.find("a", lambda: 2)] == [1, 2]

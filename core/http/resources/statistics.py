@@ -81,7 +81,7 @@ class Timeline(_Timeline):
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """Send the timeline of one code."""
-        code = self.services.codes.glimpse(qr_id, org_id)
+        code = self.services.codes.glimpse(org_id, qr_id)
         self.answer(req, resp, org_id, qr_id, lambda: code.title or code.slug)
 
 
@@ -139,7 +139,7 @@ class Stats(_Stats):
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """Send the totals of one code."""
-        self.services.codes.glimpse(qr_id, org_id)
+        self.services.codes.glimpse(org_id, qr_id)
         self.answer(req, resp, org_id, qr_id)
 
 
