@@ -35,7 +35,7 @@ from core.api import (
 from plugins.storage import tables
 from plugins.storage.database import Connection, Connections, batches
 from plugins.storage.removal import Removal
-from plugins.storage.tables import to_moment, to_tags, to_uuid
+from plugins.storage.tables import to_look, to_moment, to_tags, to_uuid
 
 _BATCH = 500
 
@@ -476,13 +476,8 @@ class CodeRepository(_Repository):
 
     def get(self, organization_id: UUID, code_id: UUID) -> Code | None:
         """The organisation's code of that id."""
-        table = tables.Code
-        query = _select().where(
-            (table.organization == organization_id) & (table.id == code_id) & ~table.deleted
-        )
-        with self._connections.connection() as database:
-            row = query.tuples().first(database)
-            return Code(*row) if row else None
+        code = self.find(code_id)
+        return code if code is not None and code.organization_id == organization_id else None
 
     def find(self, code_id: UUID) -> Code | None:
         """The code of that id, in any organisation."""
@@ -615,6 +610,15 @@ class CodeRepository(_Repository):
 class StyleRepository(_Repository):
     """The style presets."""
 
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections)
+        one = (
+            "SELECT id, organization_id, name, look, is_default, created_at, updated_at"
+            " FROM styles WHERE organization_id = ?"
+        )
+        self._by_id = connections.sql(f"{one} AND id = ?")
+        self._default = connections.sql(f"{one} AND is_default")
+
     def add(self, style: Style) -> None:
         """Store it, or raise Conflict."""
         insert = tables.Style.insert(
@@ -627,17 +631,16 @@ class StyleRepository(_Repository):
 
     def get(self, organization_id: UUID, style_id: UUID) -> Style | None:
         """The organisation's style of that id."""
-        table = tables.Style
-        return self._one((table.organization == organization_id) & (table.id == style_id))
+        return self._one(self._by_id, organization_id, style_id)
 
     def default(self, organization_id: UUID) -> Style | None:
         """The style that is the organisation's default."""
-        table = tables.Style
-        return self._one((table.organization == organization_id) & table.is_default)
+        return self._one(self._default, organization_id)
 
     def of_organization(self, organization_id: UUID) -> Sequence[Style]:
         """The organisation's styles, by name."""
-        query = _select_styles().where(tables.Style.organization == organization_id)
+        table = tables.Style
+        query = table.select(*_columns(table, Style)).where(table.organization == organization_id)
         with self._connections.connection() as database:
             styles = [Style(*row) for row in query.tuples().execute(database)]
         return sorted(styles, key=lambda style: (style.name.casefold(), style.id))
@@ -674,10 +677,22 @@ class StyleRepository(_Repository):
                 _unset_default(database, style)
             return _any(database.execute(write))
 
-    def _one(self, condition: Any) -> Style | None:
+    def _one(self, sql: str, *ids: UUID) -> Style | None:
         with self._connections.connection() as database:
-            row = _select_styles().where(condition).tuples().first(database)
-            return Style(*row) if row else None
+            # PERF: asked for each image; by hand, as `MembershipRepository.role` is.
+            row = database.execute_sql(sql, tuple(map(self._connections.key, ids))).fetchone()
+        if row is None:
+            return None
+        style_id, organization_id, name, look, is_default, created_at, updated_at = row
+        return Style(
+            id=to_uuid(style_id),
+            organization_id=to_uuid(organization_id),
+            name=name,
+            look=to_look(look),
+            is_default=bool(is_default),
+            created_at=to_moment(created_at),
+            updated_at=to_moment(updated_at),
+        )
 
 
 class LogoRepository(_Repository):
@@ -908,11 +923,6 @@ def _of_style(style: Style) -> dict[str, Any]:
         "is_default": style.is_default,
         "updated_at": style.updated_at,
     }
-
-
-def _select_styles() -> Any:
-    """A selection of styles whose columns are the fields of `Style`, in their order."""
-    return tables.Style.select(*_columns(tables.Style, Style))
 
 
 def _logo_columns() -> list[Any]:

@@ -55,6 +55,11 @@ def to_tags(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
 
 
+def to_look(text: str) -> Look:
+    """The look of a stored JSON object."""
+    return msgspec.json.decode(text, type=Look)
+
+
 def to_uuid(value: str | UUID) -> UUID:
     """A UUID as any of the drivers gives it."""
     return value if isinstance(value, UUID) else UUID(hex=value)
@@ -117,7 +122,7 @@ class LookField(TextField):
 
     def python_value(self, value: Any) -> Any:
         """Give a look."""
-        return msgspec.json.decode(value, type=Look)
+        return to_look(value)
 
 
 class LogoTypeField(TextField):
