@@ -376,7 +376,7 @@ def cache() -> None:
 
 
 @cache.command("stats")
-@click.argument("namespace", required=False, type=click.Choice([*Namespace]))
+@click.argument("namespace", required=False, type=click.Choice([name.value for name in Namespace]))
 def cache_stats(namespace: str | None) -> None:
     """Show how often what was looked for was found, by all workers of this machine."""
     app = create_app()
@@ -414,7 +414,7 @@ _COLUMNS = "{:9}  {:6} {:>9} {:>7} {:>7} {:>8} {:>11} {:>11} {:>8}"
 
 
 @cache.command("clear")
-@click.argument("namespace", type=click.Choice([*IN_CACHE, "all"]))
+@click.argument("namespace", type=click.Choice([*(name.value for name in IN_CACHE), "all"]))
 def cache_clear(namespace: str) -> None:
     """Have nothing of NAMESPACE found any more, on any machine, within a second.
 

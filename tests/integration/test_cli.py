@@ -477,3 +477,27 @@ def test_scans_status_tells_what_this_machine_knows_while_the_store_is_away(
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "7 not recorded" in done.stdout
+
+
+def test_the_cache_tells_its_state_and_is_cleared(quietzone: Shell) -> None:
+    quietzone("init")
+    told = quietzone("cache", "stats")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("cache: memory, in each worker; workers counted here: 0\n")
+    assert re.search(r"^image +minute +0 +- ", told.stdout, re.MULTILINE)
+    assert re.search(r"^session +start +0 +- ", told.stdout, re.MULTILINE)
+    only = quietzone("cache", "stats", "timeline").stdout
+    assert "timeline" in only
+    assert "image" not in only
+    assert quietzone("cache", "clear", "stats").stdout == "cleared: stats\n"
+    assert quietzone("cache", "clear", "all").stdout == "cleared: image, proof, stats, timeline\n"
+    storage = create_app(load(environ=quietzone.environ)).services.storage
+    storage.open()
+    try:
+        numbers = storage.cache_epochs.all()
+    finally:
+        storage.close()
+    assert numbers == {"image": 1, "proof": 1, "stats": 2, "timeline": 1}
+    refused = quietzone("cache", "clear", "session")
+    assert refused.returncode == 2
+    assert "image" in refused.stderr
