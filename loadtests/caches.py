@@ -22,8 +22,7 @@ from functools import partial  # noqa: E402
 import gevent  # noqa: E402
 
 from core.api import Cache, PluginContext  # noqa: E402
-from loadtests.programs import Program, memcached  # noqa: E402
-from loadtests.slow_clients import free_port  # noqa: E402
+from loadtests.programs import dripping, memcached  # noqa: E402
 from loadtests.smoke import ROOT  # noqa: E402
 from plugins.caches.memcached import MemcachedSettings, qz_caches  # noqa: E402
 from plugins.caches.memory import MemoryCache  # noqa: E402
@@ -34,40 +33,6 @@ IMAGE = bytes(range(256)) * 2
 """Of the size of a PNG of 300 pixels."""
 
 OPEN_SECONDS = 4.5
-DRIP_SECONDS = 0.005
-
-
-def proxy(upstream: int) -> Program:
-    """A proxy in front of a server that drips from one SIGUSR1 to the next."""
-    port = free_port()
-    return Program(port, sys.executable, "-c", DRIP, str(port), str(upstream), str(DRIP_SECONDS))
-
-
-DRIP = """
-import signal, socket, sys, threading, time
-port, upstream, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-drips = False
-def toggle(*_):
-    global drips
-    drips = not drips
-signal.signal(signal.SIGUSR1, toggle)
-def answer(client):
-    with client, socket.create_connection(("127.0.0.1", upstream)) as server:
-        try:
-            while command := client.recv(65536):
-                server.sendall(command)
-                answer = server.recv(65536)
-                while drips and answer:
-                    client.sendall(answer[:1])
-                    answer = answer[1:]
-                    time.sleep(seconds)
-                client.sendall(answer)
-        except OSError:
-            pass
-with socket.create_server(("127.0.0.1", port)) as listener:
-    while True:
-        threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
-"""
 
 
 def timed(operation: Callable[[], object]) -> float:
@@ -141,7 +106,7 @@ def failure(name: str, port: int, fail: Callable[[], object], mend: Callable[[],
 
 def main() -> None:
     """Print both tables."""
-    with memcached() as server, proxy(server.port) as drip:
+    with memcached() as server, dripping(server.port) as drip:
         print("| cache | operation | p50 µs | p99 µs |")
         print("| --- | --- | ---: | ---: |")
         speed("memory", MemoryCache(64 * 1024 * 1024))

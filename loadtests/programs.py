@@ -64,11 +64,46 @@ class Program:
         self._process.wait()
 
 
-def memcached() -> Program:
-    """A server with its default settings."""
+def memcached(*options: str) -> Program:
+    """A server with its default settings, apart from the options."""
     program = shutil.which("memcached")
     if program is None:
         sys.exit("memcached is not installed")
     user = ["-u", "root"] if os.geteuid() == 0 else []
     port = free_port()
-    return Program(port, program, "-l", "127.0.0.1", "-p", str(port), "-U", "0", *user)
+    return Program(port, program, "-l", "127.0.0.1", "-p", str(port), "-U", "0", *user, *options)
+
+
+def dripping(upstream: int) -> Program:
+    """A proxy in front of a server that drips from one SIGUSR1 to the next."""
+    port = free_port()
+    return Program(port, sys.executable, "-c", _DRIP, str(port), str(upstream), str(_DRIP_SECONDS))
+
+
+_DRIP_SECONDS = 0.005
+
+_DRIP = """
+import signal, socket, sys, threading, time
+port, upstream, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+drips = False
+def toggle(*_):
+    global drips
+    drips = not drips
+signal.signal(signal.SIGUSR1, toggle)
+def answer(client):
+    with client, socket.create_connection(("127.0.0.1", upstream)) as server:
+        try:
+            while command := client.recv(65536):
+                server.sendall(command)
+                answer = server.recv(65536)
+                while drips and answer:
+                    client.sendall(answer[:1])
+                    answer = answer[1:]
+                    time.sleep(seconds)
+                client.sendall(answer)
+        except OSError:
+            pass
+with socket.create_server(("127.0.0.1", port)) as listener:
+    while True:
+        threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+"""

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import json
 import os
 import secrets
 import selectors
 import shutil
-import socket
 import statistics
 import sys
 import tempfile
@@ -37,9 +35,10 @@ from urllib.parse import urlsplit
 import falcon
 import msgspec
 
-from core.settings import Settings
 from loadtests import targets
+from loadtests.connections import Answer, Connection, request
 from loadtests.programs import Program, memcached
+from loadtests.settings import environment
 from loadtests.slow_clients import free_port
 from loadtests.smoke import Client, fill, found, service, wait_until_counted
 
@@ -47,27 +46,6 @@ CODES = 50
 CONNECTIONS = 16
 SECONDS = 0.5
 
-# As config/loadtest.toml, with one worker: beside the bare one's, whose loop is never idle either.
-SETTINGS = """
-[service]
-data = { env = "QUIETZONE_DATA" }
-bind = { env = "QUIETZONE_BIND" }
-workers = 1
-
-[log]
-level = "warning"
-requests = false
-"""
-SHARED = """
-[plugins]
-enabled = {plugins}
-
-[cache]
-backend = "{cache}"
-
-[plugin.memcached]
-servers = ["127.0.0.1:{port}"]
-"""
 CACHES = ("memory", "memcached", "tiered")
 EMAIL = "owner@example.com"
 PHONE = (
@@ -123,6 +101,16 @@ class Exchange(NamedTuple):
     head: bytes
     body: bytes = b""
 
+    def check(self, answer: Answer) -> None:
+        """End the test where the answer is wrong."""
+        right = (
+            answer.status == self.status
+            and self.head in answer.head.lower() + b"\r\n"
+            and answer.body == self.body
+        )
+        if not right:
+            sys.exit(f"{self.request!r} was answered with {answer!r}")
+
 
 class Asked(NamedTuple):
     """A code, and what pages ask of it by its signed address, and programs by an API key."""
@@ -176,8 +164,7 @@ class Asked(NamedTuple):
 
 
 def _get(path: str, *headers: str) -> bytes:
-    lines = (f"GET {path} HTTP/1.1", "Host: localhost", "Accept: */*", *headers)
-    return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
+    return request("GET", path, *headers)
 
 
 class Row(NamedTuple):
@@ -239,44 +226,6 @@ class Line(NamedTuple):
         return met and right
 
 
-class _Connection:
-    """An open connection, which asks one thing at a time."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._received = b""
-
-    def ask(self, exchange: Exchange) -> None:
-        """Send a request."""
-        self._exchange = exchange
-        self._received = b""
-        self.socket.sendall(exchange.request)
-
-    def answered(self) -> bool:
-        """Receive a piece; whether the answer is complete. Ends the test where it is wrong."""
-        piece = self.socket.recv(65536)
-        self._received += piece
-        head, end, body = self._received.partition(b"\r\n\r\n")
-        if piece and not (end and len(body) >= self._length(head)):
-            return False
-        right = (
-            head.startswith(b"HTTP/1.1 %b " % self._exchange.status)
-            and self._exchange.head in head.lower() + end
-            and body == self._exchange.body
-        )
-        if not right:
-            sys.exit(f"{self._exchange.request!r} was answered with {self._received!r}")
-        return True
-
-    def _length(self, head: bytes) -> int:
-        """How long the body is (RFC 9112, 6.3)."""
-        if head.startswith(b"HTTP/1.1 304 "):
-            return 0
-        found, rest = head.lower().partition(b"\r\ncontent-length:")[1:]
-        return int(rest.partition(b"\r\n")[0]) if found else 0
-
-
 class Crowd:
     """Open connections, each of which asks for the next thing as soon as it was answered."""
 
@@ -285,7 +234,7 @@ class Crowd:
 
     def __enter__(self) -> Self:
         self._selector = selectors.DefaultSelector()
-        self._connections = [_Connection(self._port) for _ in range(CONNECTIONS)]
+        self._connections = [Connection(self._port) for _ in range(CONNECTIONS)]
         for connection in self._connections:
             self._selector.register(connection.socket, selectors.EVENT_READ, connection)
         return self
@@ -298,18 +247,26 @@ class Crowd:
     def ask(self, exchanges: Sequence[Exchange]) -> int:
         """Ask for some seconds; how many were answered."""
         following = cycle(exchanges)
+        asked: dict[Connection, Exchange] = {}
         until = time.perf_counter() + SECONDS
+
+        def ask_next(connection: Connection) -> None:
+            asked[connection] = exchange = next(following)
+            connection.ask(exchange.request)
+
         for connection in self._connections:
-            connection.ask(next(following))
+            ask_next(connection)
         done, waiting = 0, CONNECTIONS
         while waiting:
             for key, _ in self._selector.select(10) or sys.exit("a request was not answered"):
                 connection = key.data
-                if not connection.answered():
+                answer = connection.answer()
+                if answer is None:
                     continue
+                asked[connection].check(answer)
                 done += 1
                 if time.perf_counter() < until:
-                    connection.ask(next(following))
+                    ask_next(connection)
                 else:
                     waiting -= 1
         return done
@@ -413,18 +370,9 @@ def available(config: str) -> Sequence[str]:
 def surroundings(cache: str, config: str, folder: Path, port: int) -> Iterator[dict[str, str]]:
     """What the service is told by its environment, and a memcached server where it needs one."""
     with nullcontext() if config or cache == CACHES[0] else memcached() as server:
-        text = SETTINGS
-        if server is not None:
-            plugins = json.dumps([*Settings().plugins.enabled, "memcached"])
-            text += SHARED.format(plugins=plugins, cache=cache, port=server.port)
-        own = folder / "settings.toml"
-        own.write_text(text)
-        yield {
-            **os.environ,
-            "QUIETZONE_CONFIG": config or str(own),
-            "QUIETZONE_DATA": str(folder / "data"),
-            "QUIETZONE_BIND": f"127.0.0.1:{port}",
-        }
+        # One worker, beside the bare one's, whose loop is never idle either.
+        own = environment(folder, port, 1, cache, server.port if server is not None else 0)
+        yield {**own, "QUIETZONE_CONFIG": config or own["QUIETZONE_CONFIG"]}
 
 
 def measure(caches: Sequence[str], rounds: int, config: str) -> Iterator[Line]:

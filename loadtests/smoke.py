@@ -79,11 +79,12 @@ def quietzone(environ: dict[str, str], *arguments: str, stdin: str | None = None
 
 
 class Client:
-    """Asks the service over one connection, with the cookie that it was given."""
+    """Asks the service over one connection, with the cookie that it was given, or an API key."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, key: str = "") -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         self._cookie = ""
+        self._key = key
 
     def __enter__(self) -> Self:
         return self
@@ -97,6 +98,8 @@ class Client:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if self._cookie:
             headers["Cookie"] = self._cookie
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         content = None if body is None else json.dumps(body)
         self._connection.request(method, path, content, headers)
         response = self._connection.getresponse()
@@ -161,19 +164,23 @@ def found(environ: dict[str, str], emails: dict[str, str], password: str) -> str
 
 
 def fill(
-    port: int, organization: str, emails: dict[str, str], password: str, codes: int = 10
+    port: int,
+    organization: str,
+    emails: dict[str, str],
+    password: str,
+    codes: int = 10,
+    prefix: str = "load",
 ) -> Sample:
     """Create some codes over HTTP; what there is now to be asked for."""
+    drafts = [
+        {"destination": f"https://example.com/{number}", "slug": f"{prefix}-{number}"}
+        for number in range(codes)
+    ]
     with Client(port) as client:
         client.ask("POST", "/api/session", {"email": emails["owner"], "password": password})
-        made = [
-            client.ask(
-                "POST",
-                f"/api/organizations/{organization}/qr-codes",
-                {"destination": f"https://example.com/{number}", "slug": f"load-{number}"},
-            )
-            for number in range(codes)
-        ]
+        made = client.ask(
+            "POST", f"/api/organizations/{organization}/qr-codes/bulk", {"codes": drafts}
+        )["items"]
     known = tuple(SampleCode(id=code["id"], slug=code["slug"]) for code in made)
     return Sample(organization=organization, codes=known, emails=emails, password=password)
 

@@ -1,0 +1,52 @@
+"""The settings that a measurement serves with."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from core.settings import Settings
+
+# As config/loadtest.toml.
+_SETTINGS = """
+[service]
+data = {{ env = "QUIETZONE_DATA" }}
+bind = {{ env = "QUIETZONE_BIND" }}
+workers = {workers}
+
+[log]
+level = "warning"
+requests = false
+"""
+_SHARED = """
+[plugins]
+enabled = {plugins}
+
+[cache]
+backend = "{cache}"
+
+[plugin.memcached]
+servers = ["127.0.0.1:{server}"]
+"""
+
+
+def environment(
+    folder: Path, port: int, workers: int, cache: str = "memory", server: int = 0, more: str = ""
+) -> dict[str, str]:
+    """What tells the service to serve with a cache, which may have a server on that port.
+
+    Its data and its settings are in the folder; `more` are further settings.
+    """
+    text = _SETTINGS.format(workers=workers) + more
+    if server:
+        plugins = json.dumps([*Settings().plugins.enabled, "memcached"])
+        text += _SHARED.format(plugins=plugins, cache=cache, server=server)
+    own = folder / "settings.toml"
+    own.write_text(text)
+    return {
+        **os.environ,
+        "QUIETZONE_CONFIG": str(own),
+        "QUIETZONE_DATA": str(folder / "data"),
+        "QUIETZONE_BIND": f"127.0.0.1:{port}",
+    }
