@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -66,15 +68,48 @@ def test_what_has_arrived_is_read_after_the_deadline_but_not_without_end(
             connection.recv(4096)
 
 
-def test_nobody_waits_after_the_deadline(
-    pair: tuple[Connection, socket.socket], clock: Clock
+def test_who_was_late_himself_waits_a_moment_and_no_longer(
+    pair: tuple[Connection, socket.socket], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connections, "_CHANCE", 0.5)
     connection, _ = pair
     with deadline(1.0, clock):
         connection.sendall(b"get key\r\n")
         clock.now += 1.0
+        started = time.monotonic()
         with pytest.raises(TimeoutError):
             connection.recv(4096)
+        assert time.monotonic() - started > 0.4
+        # The server has had its chance.
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            connection.recv(4096)
+        assert time.monotonic() - started < 0.4
+
+
+def test_a_server_that_was_asked_late_is_not_blamed_where_it_answers_at_once(
+    pair: tuple[Connection, socket.socket], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_CHANCE", 5.0)
+    connection, server = pair
+    with deadline(1.0, clock):
+        # The time passes in this process, which hands the interpreter to others while it sends.
+        clock.now += 2.0
+        connection.sendall(b"get key\r\n")
+        answering = threading.Timer(0.05, server.sendall, [b"END\r\n"])
+        answering.start()
+        assert connection.recv(4096) == b"END\r\n"
+        answering.join()
+
+
+def test_a_server_is_not_blamed_for_the_time_that_went_by_while_we_got_ready_to_connect(
+    clock: Clock,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, deadline(1.0, clock):
+        clock.now += 2.0
+        connection = Network(1.0, clock).socket()
+        connection.connect(listener.getsockname())
+        connection.close()
 
 
 def test_what_nobody_has_asked_for_is_not_taken_for_an_answer(
