@@ -78,7 +78,12 @@ class Answers:
         key = space.key(organization_id, digest(code_id, *name))
 
         def read(data: bytes) -> Answer | None:
+            nonlocal generation
             kept = _decode(data)
+            if kept.generation > generation:
+                # Another process has asked later. Two of them must not take the newer answer for a
+                # wrong one and put the older one in its place, and so on.
+                generation = self._ask(organization_id, code_id)
             return kept.answer if kept.generation == generation else None
 
         def make_and_keep() -> Answer:
@@ -97,6 +102,10 @@ class Answers:
             known = self._generations.get(subject)
             if known is not None and now - known[1] < self._settings.answer_lag:
                 return known[0]
+        return self._ask(organization_id, code_id)
+
+    def _ask(self, organization_id: UUID, code_id: UUID | None) -> int:
+        subject, now = code_id or organization_id, self._clock()
         generation = self._store.generation(organization_id, code_id)
         with self._lock:
             # NOTE: it is as old as its question, because a count may have changed meanwhile.

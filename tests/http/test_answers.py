@@ -162,6 +162,34 @@ def test_the_generation_is_asked_for_once_in_a_while(app: Application) -> None:
     assert store.asked == 2
 
 
+def test_processes_that_share_a_cache_do_not_make_each_others_answers_anew(
+    app: Application,
+) -> None:
+    now = 100.0
+    store: Any = Counts()
+    shared = spaces(app, app.services.cache)
+    one, other = (Answers(store, shared, CacheSettings(), lambda: now) for _ in range(2))
+    made = []
+
+    def fetch(answers: Answers) -> bytes:
+        def make() -> bytes:
+            made.append(store.number)
+            return b"%d" % store.number
+
+        return answers.fetch(STATS, ORGANIZATION, None, (), make).body
+
+    assert fetch(one) == b"1"
+    now += 5
+    store.number = 2
+    # The other one asks 5 seconds later; the first one finds the newer answer.
+    assert [fetch(other), fetch(one), fetch(other), fetch(one)] == [b"2"] * 4
+    assert made == [1, 2]
+    now += 10
+    # A number that was set back, as of a database from a backup, is not taken for a newer one.
+    store.number = 1
+    assert [fetch(other), fetch(one)] == [b"1"] * 2
+
+
 def test_of_many_who_ask_at_once_one_reckons(app: Application) -> None:
     store: Any = Counts()
     answers = Answers(store, spaces(app, app.services.cache), CacheSettings())
