@@ -404,13 +404,25 @@ def cache_stats(namespace: str | None) -> None:
         ):
             ratio = "-" if looks.hit_ratio is None else f"{looks.hit_ratio:.1%}"
             mean = "-" if looks.mean_us is None else f"{looks.mean_us:.1f}"
-            numbers = (looks.errors, looks.evictions, looks.bytes_read, looks.bytes_written)
-            row = (name, span, looks.hits + looks.misses, ratio, *numbers, mean)
+            wrong = (looks.errors, looks.evictions, looks.too_large)
+            read_and_written = (looks.bytes_read, looks.bytes_written)
+            row = (name, span, looks.hits + looks.misses, ratio, *wrong, *read_and_written, mean)
             click.echo(_COLUMNS.format(*row))
 
 
-_TITLES = ("namespace", "last", "looks", "found", "errors", "evicted", "read", "written", "mean us")
-_COLUMNS = "{:9}  {:6} {:>9} {:>7} {:>7} {:>8} {:>11} {:>11} {:>8}"
+_TITLES = (
+    "namespace",
+    "last",
+    "looks",
+    "found",
+    "errors",
+    "evicted",
+    "large",
+    "read",
+    "written",
+    "mean us",
+)
+_COLUMNS = "{:9}  {:6} {:>9} {:>7} {:>7} {:>8} {:>6} {:>11} {:>11} {:>8}"
 
 
 @cache.command("clear")

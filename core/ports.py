@@ -27,6 +27,7 @@ from core.domain.scans import (
     DayCounts,
     Dimension,
     Drained,
+    Generation,
     RecordedScan,
     Scan,
     Span,
@@ -602,8 +603,8 @@ class ScanStore(Protocol):
     def snapshot(self) -> AbstractContextManager[None]:
         """All that is asked in the block is answered as of one moment, whatever is stored then."""
 
-    def generation(self, organization_id: UUID, code_id: UUID | None) -> int:
-        """A number that grows whenever something that is counted of them has changed.
+    def generation(self, organization_id: UUID, code_id: UUID | None) -> Generation:
+        """A number that grows whenever something that is counted of them changes, and when it did.
 
         Cheap: it tells whether an answer that was kept is still the right one.
         """

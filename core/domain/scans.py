@@ -156,6 +156,16 @@ Span = tuple[int, int]
 """A half-open span of time, in quarter hours since 1970 in UTC."""
 
 
+class Generation(Struct, frozen=True):
+    """How often the counts of a code or organisation have changed, and when they last did.
+
+    `at` is None where nothing was ever counted.
+    """
+
+    number: int = 0
+    at: datetime | None = None
+
+
 class Totals(Struct, frozen=True):
     """What has been counted of a code, or of all of an organisation's codes, so far.
 

@@ -94,7 +94,10 @@ class Gate:
                     "'quietzone operator add'."
                 )
             if isinstance(rule, Role):
-                req.context.role = self._accounts.demand(rule, principal, params["org_id"])
+                # Whoever changes something may pass on his role, also one that has just grown.
+                req.context.role = self._accounts.demand(
+                    rule, principal, params["org_id"], at_once=method not in _SAFE
+                )
         self._read_query(req, resource, method)
 
     def _principal(self, req: Request) -> Principal:

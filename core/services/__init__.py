@@ -20,6 +20,7 @@ from core.ports import (
     Storage,
 )
 from core.services.accounts import Accounts, Remembered
+from core.services.allowance import Allowance
 from core.services.answers import Answers
 from core.services.archives import Archives
 from core.services.code_images import CodeImages, Plans
@@ -85,7 +86,8 @@ class Services:
         self.cache = components.cache
         self.meters = Meters(settings.data / "cache.meters")
         epochs = Epochs(self.storage, seconds)
-        spaces = Spaces(self.cache, self.meters, epochs, settings.cache.max_hot_images)
+        allowance = Allowance(settings.cache.allowance, seconds)
+        spaces = Spaces(self.cache, self.meters, epochs, allowance, settings.cache.max_hot_images)
         self.monitor = CacheMonitor(settings.cache.backend, self.cache, self.meters, epochs)
         self.passwords = Passwords(settings.accounts)
         caching, meters = settings.cache, self.meters
@@ -121,7 +123,7 @@ class Services:
         self.sheets = Sheets(
             components.sheets, self.codes, self.images, self.styles, settings.codes
         )
-        self.logos = Logos(self.storage, settings.images, clock)
+        self.logos = Logos(self.storage, settings.images, clock, plans)
         self.signatures = Signatures(settings.images.signing_keys, settings.data)
         self.redirects = Redirects(self.lookups, clock)
         self.enrichment = Enrichment(components.scan_enrichers)

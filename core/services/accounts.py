@@ -165,34 +165,44 @@ class Accounts:
             key = replace(key, last_used_at=now)
         return Principal(api_key=key)
 
-    def demand(self, needed: Role, principal: Principal, organization_id: UUID) -> Role:
+    def demand(
+        self, needed: Role, principal: Principal, organization_id: UUID, *, at_once: bool = False
+    ) -> Role:
         """The principal's role in the organisation; raises Forbidden where it is too small.
 
-        Raises NotFound where he does not belong to it.
+        It is that of up to a second ago unless it has to be that of now, `at_once`. Raises NotFound
+        where he does not belong to it.
         """
-        role = self._role(principal, organization_id, at_once=False)
-        if role is None or not role.includes(needed):
-            # Nobody is refused for what was so a moment ago.
-            role = self._role(principal, organization_id, at_once=True)
+        key, user = principal.api_key, principal.user
+        role = None
+        if key is not None:
+            role = key.role if key.organization_id == organization_id else None
+        elif user is not None:
+            role = self._role(needed, user.id, organization_id, at_once=at_once)
         if role is None:
             raise NotFound("There is no such organization.")
         if not role.includes(needed):
             raise Forbidden(f"This needs the role {needed}; yours is {role}.")
         return role
 
-    def _role(self, principal: Principal, organization_id: UUID, *, at_once: bool) -> Role | None:
-        if principal.api_key is not None:
-            key = principal.api_key
-            return key.role if key.organization_id == organization_id else None
-        if principal.user is None:
-            return None
-        user_id, roles = principal.user.id, self.recent.roles
+    def _role(
+        self, needed: Role, user_id: UUID, organization_id: UUID, *, at_once: bool
+    ) -> Role | None:
+        roles, key, asked = self.recent.roles, (organization_id, user_id), at_once
+
+        def ask() -> Role | None:
+            nonlocal asked
+            asked = True
+            return self._storage.memberships.role(organization_id, user_id)
+
         if at_once:
-            roles.forget((organization_id, user_id))
-        return roles.find(
-            (organization_id, user_id),
-            lambda: self._storage.memberships.role(organization_id, user_id),
-        )
+            roles.forget(key)
+        role = roles.find(key, ask)
+        if not asked and (role is None or not role.includes(needed)):
+            # Nobody is refused for what was so a moment ago.
+            roles.forget(key)
+            role = roles.find(key, ask)
+        return role
 
     def organizations(self, principal: Principal) -> Sequence[tuple[Organization, Role]]:
         """The organisations that the principal belongs to, with his role in each."""

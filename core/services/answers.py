@@ -77,8 +77,11 @@ class Answers:
         space = self._spaces[namespace]
         key = space.key(organization_id, digest(code_id, *name))
 
+        new = True
+
         def read(data: bytes) -> Answer | None:
-            nonlocal generation
+            nonlocal generation, new
+            new = False
             kept = _decode(data)
             if kept.generation > generation:
                 # Another process has asked later. Two of them must not take the newer answer for a
@@ -89,7 +92,8 @@ class Answers:
         def make_and_keep() -> Answer:
             body = make()
             answer = Answer(body, f'"{blake2b(body, digest_size=16).hexdigest()}"')
-            space.keep(key, _encode(_Kept(generation, answer)), self._settings.answer_ttl)
+            kept = _encode(_Kept(generation, answer))
+            space.keep(organization_id, key, kept, self._settings.answer_ttl, new=new)
             return answer
 
         return space.find(key, read) or self._flights.run(
@@ -106,7 +110,7 @@ class Answers:
 
     def _ask(self, organization_id: UUID, code_id: UUID | None) -> int:
         subject, now = code_id or organization_id, self._clock()
-        generation = self._store.generation(organization_id, code_id)
+        generation = self._store.generation(organization_id, code_id).number
         with self._lock:
             # NOTE: it is as old as its question, because a count may have changed meanwhile.
             self._generations[subject] = generation, now

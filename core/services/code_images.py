@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from core.domain.codes import Code
 from core.domain.images import ImageOptions, SignedOptions
+from core.domain.logos import Logo
+from core.domain.looks import Look
 from core.errors import NotFound
 from core.ports import Storage
 from core.services.codes import CodeService
@@ -19,7 +24,10 @@ Plans = Recall[tuple[int, int, ImageOptions], CodePlan]
 
 
 class CodeImages:
-    """Plans of the images of codes; `plans` is cleared wherever a code or a style is changed."""
+    """Plans of the images of codes.
+
+    `plans` is cleared wherever a code, a style or a logo is changed.
+    """
 
     def __init__(
         self,
@@ -46,8 +54,7 @@ class CodeImages:
         def ask() -> CodePlan:
             code = self._codes.get(organization_id, code_id)
             look, logo = self._styles.resolve(organization_id, options, options.style, code.style)
-            link = self._codes.short_url(code)
-            return code, self._images.plan_code(link, options, look, logo)
+            return code, self._plan(code, options, look, logo)
 
         if at_once:
             return ask()
@@ -62,6 +69,13 @@ class CodeImages:
             if code is None:
                 raise NotFound("There is no such code.")
             look, logo = self._styles.signed(code.organization_id, options)
-            return code, self._images.plan_code(self._codes.short_url(code), options, look, logo)
+            return code, self._plan(code, options, look, logo)
 
         return self._plans.get((0, code_id.int, options), ask)
+
+    def _plan(self, code: Code, options: ImageOptions, look: Look, logo: Logo | None) -> Plan:
+        plan = self._images.plan_code(self._codes.short_url(code), options, look, logo)
+        if logo is None:
+            return plan
+        # Thousands of plans may be remembered, and a logo be large.
+        return replace(plan, logo=partial(self._styles.logo, code.organization_id, look))

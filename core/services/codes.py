@@ -134,7 +134,9 @@ class CodeService:
     def create(self, organization_id: UUID, draft: CodeDraft) -> Code:
         """Store a new code; raises SlugTaken, or InvalidFields for a style that is not there."""
         self._check_style(organization_id, draft.style)
-        return self._add(organization_id, [draft])[0]
+        (code,) = self._add(organization_id, [draft])
+        self._lookups.forget(code)
+        return code
 
     def create_many(
         self, organization_id: UUID, drafts: Sequence[CodeDraft], idempotency_key: str | None
@@ -146,7 +148,9 @@ class CodeService:
         other drafts under the same key raise KeyReused.
         """
         if idempotency_key is None:
-            return self._add_all(organization_id, drafts)
+            codes = self._add_all(organization_id, drafts)
+            self._lookups.forget(*codes)
+            return codes
         digest = sha256(msgspec.json.encode(drafts)).digest()
         answers = self._storage.idempotency
         now = self._clock()
@@ -155,8 +159,12 @@ class CodeService:
             if answers.claim(organization_id, idempotency_key, digest, now):
                 codes = self._add_all(organization_id, drafts)
                 answers.record(organization_id, idempotency_key, msgspec.json.encode(codes))
-                return codes
-            recorded = answers.get(organization_id, idempotency_key)
+            else:
+                codes, recorded = (), answers.get(organization_id, idempotency_key)
+        if codes:
+            # Not before others can see them, or a scan in between would bring the miss back.
+            self._lookups.forget(*codes)
+            return codes
         if recorded is None or recorded.request_digest != digest:
             raise KeyReused(
                 "This Idempotency-Key came with another body within the last day; use a new key."
@@ -226,6 +234,8 @@ class CodeService:
             code = self.get(organization_id, code_id)
             changed = replace(code, **wanted)
             if changed == code:
+                # Others may have made it so a moment ago, and it is to be so here from now on.
+                self._lookups.forget(code)
                 return code
             if changed.style != code.style:
                 self._check_style(organization_id, changed.style)
@@ -257,7 +267,6 @@ class CodeService:
                 if slug_key(taken.slug) in own or attempt == _TRIES - 1:
                     raise
             else:
-                self._lookups.forget(*codes)
                 return codes
         raise AssertionError("the loop above returns or raises")
 

@@ -69,18 +69,22 @@ class Flights(Generic[T]):
         if not self._cache.traits.shared:
             return make()
         lease = f"lease:{key}"
-        if not self._cache.add(lease, b"", _LEASE):
-            until = self._clock() + _PATIENCE
-            while self._clock() < until:
-                self._sleep(_LOOK_EVERY)
-                found = find()
-                if found is not None:
-                    return found
-            return make()
+        until = self._clock() + _PATIENCE
+        while not self._cache.add(lease, b"", _LEASE):
+            if self._clock() >= until:
+                return make()
+            self._sleep(_LOOK_EVERY)
+            found = find()
+            if found is not None:
+                return found
+        # Who had the lease before may have made it in between, or have failed.
+        began = self._clock()
         try:
             return make()
         finally:
-            self._cache.delete(lease)
+            # Later it is somebody else's.
+            if self._clock() - began < _LEASE:
+                self._cache.delete(lease)
 
 
 class _Flight(Generic[T]):

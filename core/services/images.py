@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from uuid import UUID
 
@@ -51,14 +51,15 @@ _decode_problems = msgspec.json.Decoder(_Problems).decode
 class Plan(Struct, frozen=True, dict=True):
     """An image that is to be drawn: what it encodes, how, and what is told to those who cannot see.
 
-    `logo` is the one that `look.logo` names, `limits` are those of the content. `drawn_by` are the
-    fingerprints of encoder and renderer, `proven_by` is that of the scannability guard.
+    `logo` gives the one that `look.logo` names: a plan is kept for longer than a picture needs to
+    be in memory. `limits` are those of the content. `drawn_by` are the fingerprints of encoder and
+    renderer, `proven_by` is that of the scannability guard.
     """
 
     content: str
     options: ImageOptions
     look: Look
-    logo: Logo | None
+    logo: Callable[[], Logo | None]
     title: str
     drawn_by: tuple[str, str]
     proven_by: str
@@ -198,7 +199,7 @@ class ImageService:
             content,
             options,
             look,
-            logo,
+            lambda: logo,
             title,
             fingerprints,
             self._scannability.fingerprint,
@@ -226,7 +227,7 @@ class ImageService:
 
             def make() -> bytes:
                 data = self._made(plan, organization_id)
-                images.keep(key, data, self._ttl)
+                images.keep(organization_id, key, data, self._ttl)
                 return data
 
             data = self._flights.run(key, lambda: images.peek(key, _whole), make)
@@ -331,7 +332,9 @@ class ImageService:
 
     def _made(self, plan: Plan, organization_id: UUID | None) -> bytes:
         """The image drawn now; what is not plain is proven, or was before."""
-        picture = None
+        # Here, because it may come from the database: no thread that draws can ask that.
+        logo = plan.logo()
+        plan, picture = replace(plan, logo=lambda: logo), None
         if plan.look != PLAIN:
             picture, problems = self._verdict(plan, organization_id)
             if problems:
@@ -349,7 +352,7 @@ class ImageService:
         if problems is not None:
             return None, problems
         picture, problems = self._offload(self._judge, plan)
-        self._proofs.keep(key, msgspec.json.encode(problems), self._ttl)
+        self._proofs.keep(organization_id, key, msgspec.json.encode(problems), self._ttl)
         return picture, problems
 
     def _judge(self, plan: Plan) -> _Verdict:
@@ -389,7 +392,7 @@ class ImageService:
             layout = lay_out(symbol, options.size, options.margin, caption=bool(plan.look.caption))
         except ValueError as error:
             raise InvalidFields.of("size", str(error)) from error
-        return Drawing(symbol, layout, plan.look, plan.logo, options.printed_mm, plan.title)
+        return Drawing(symbol, layout, plan.look, plan.logo(), options.printed_mm, plan.title)
 
     def _symbol_of(self, plan: Plan) -> Symbol:
         options, limits = plan.options, plan.limits

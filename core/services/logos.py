@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from io import BytesIO
-from typing import cast
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 from PIL import Image, UnidentifiedImageError
@@ -16,6 +16,7 @@ from core.domain.logos import Logo, LogoInfo, LogoType
 from core.errors import Conflict, InvalidFields, NotFound
 from core.ports import Storage
 from core.services.offload import Offload, call_inline
+from core.services.recent import Recall
 from core.services.svg import clean_svg
 from core.settings import ImagesSettings
 
@@ -42,11 +43,16 @@ class Logos:
     """The logos of all organisations; every method names the one that it is for."""
 
     def __init__(
-        self, storage: Storage, settings: ImagesSettings, clock: Callable[[], datetime]
+        self,
+        storage: Storage,
+        settings: ImagesSettings,
+        clock: Callable[[], datetime],
+        plans: Recall[Any, Any],
     ) -> None:
         self._storage = storage
         self._settings = settings
         self._clock = clock
+        self._plans = plans
         self._offload: Offload = call_inline
 
     def open(self, offload: Offload) -> None:
@@ -101,6 +107,7 @@ class Logos:
         """Remove the logo; raises NotFound, or Conflict where styles have it."""
         if not self._storage.logos.delete(organization_id, logo_id):
             raise NotFound("There is no such logo.")
+        self._plans.clear()
 
     def _refuse_too_many(self, organization_id: UUID) -> None:
         limit = self._settings.max_logos

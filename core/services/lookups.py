@@ -13,7 +13,7 @@ from core.domain.codes import Code, slug_key
 from core.errors import StorageUnavailable
 from core.ports import Storage
 from core.services.meters import Meter
-from core.services.recent import Recall, Recent
+from core.services.recent import Question, Recall, Recent
 from core.settings import CacheSettings
 
 _PAUSE = 1.0
@@ -56,7 +56,7 @@ class Lookups:
         self._codes: Recent[str, Code] = Recent(settings.max_codes, meter)
         self._misses: Recent[str, None] = Recent(_MAX_MISSES, meter)
         self._by_id: Recall[int, Code] = Recall(settings.code_ttl, settings.max_codes, meter, clock)
-        self._asked: dict[str, _Question] = {}
+        self._asked: dict[str, Question[Code]] = {}
         self._away_until = 0.0
         self._slow_until = 0.0
         self._is_away = False
@@ -86,7 +86,7 @@ class Lookups:
             question = self._asked.get(key)
             is_new = question is None
             if question is None:
-                question = self._asked[key] = _Question(now)
+                question = self._asked[key] = Question(now)
         if known is None:
             if is_new:
                 self._ask(key, question)
@@ -100,9 +100,7 @@ class Lookups:
                 return known
             if question.error is not None:
                 return known
-        if question.error is not None:
-            raise question.error
-        return question.code
+        return question.wait()
 
     def by_id(self, code_id: UUID) -> Code | None:
         """The code of that id, whatever organisation it is of."""
@@ -129,31 +127,26 @@ class Lookups:
             self._misses.clear()
             self._asked.clear()
 
-    def _ask(self, key: str, question: _Question) -> None:
+    def _ask(self, key: str, question: Question[Code]) -> None:
         """Ask the storage, and keep what it says unless `forget` was called meanwhile."""
-        try:
-            question.code = self._storage.codes.by_slug(key)
-        except Exception as error:  # noqa: BLE001 - whoever waits for the answer raises it.
-            question.error = error
-        finally:
-            with self._lock:
-                self._note(question.error)
-                if self._asked.get(key) is question:
-                    del self._asked[key]
-                    if question.error is None:
-                        self._keep(key, question)
-            question.done.set()
+        question.put(lambda: self._storage.codes.by_slug(key))
+        with self._lock:
+            self._note(question.error)
+            if self._asked.get(key) is question:
+                del self._asked[key]
+                if question.error is None:
+                    self._keep(key, question)
+        question.done.set()
 
-    def _keep(self, key: str, question: _Question) -> None:
-        # NOTE: it is as old as its question: the code may have been changed while it came.
-        if question.code is None:
+    def _keep(self, key: str, question: Question[Code]) -> None:
+        if question.answer is None:
             self._codes.pop(key)
             self._misses.put(key, None, question.began)
         else:
             self._misses.pop(key)
-            self._codes.put(key, question.code, question.began)
+            self._codes.put(key, question.answer, question.began)
 
-    def _note(self, error: Exception | None) -> None:
+    def _note(self, error: BaseException | None) -> None:
         """Remember whether the storage is away, and say so once."""
         is_away = isinstance(error, StorageUnavailable)
         if is_away:
@@ -167,15 +160,3 @@ class Lookups:
             if self._is_away:
                 _log.warning("codes are followed as they are again")
         self._is_away = is_away
-
-
-class _Question:
-    """What was asked of the storage and, once it is `done`, its answer."""
-
-    __slots__ = ("began", "code", "done", "error")
-
-    def __init__(self, began: float) -> None:
-        self.began = began
-        self.done = threading.Event()
-        self.code: Code | None = None
-        self.error: Exception | None = None

@@ -38,9 +38,11 @@ class Namespace(enum.StrEnum):
 
 
 # What is counted of a namespace, each in one word. The last two are a state: they go up and down.
-_HITS, _MISSES, _ERRORS, _EVICTIONS, _BYTES_READ, _BYTES_WRITTEN, _NANOSECONDS = range(7)
-_ENTRIES, _SIZE = 7, 8
-_COUNTS = 9
+_HITS, _MISSES, _ERRORS, _EVICTIONS, _TOO_LARGE, _BYTES_READ, _BYTES_WRITTEN, _NANOSECONDS = range(
+    8
+)
+_ENTRIES, _SIZE = 8, 9
+_COUNTS = 10
 
 
 class _Ring(Struct, frozen=True):
@@ -81,7 +83,8 @@ _MAX_PLACES = 1024
 class Looks(Struct, frozen=True):
     """How often something was looked for in a span of time, and what came of it.
 
-    `hit_ratio` is None where nothing was looked for. So many bytes were found and kept. `mean_us`
+    `hit_ratio` is None where nothing was looked for. So many values were `too_large` to be kept,
+    and so many bytes were found and kept. `mean_us`
     is how long a look takes on the average, in microseconds.
     """
 
@@ -90,6 +93,7 @@ class Looks(Struct, frozen=True):
     hit_ratio: float | None
     errors: int
     evictions: int
+    too_large: int
     bytes_read: int
     bytes_written: int
     mean_us: float | None
@@ -147,6 +151,10 @@ class Meters:
             draft.write_bytes(_HEAD.pack(_MAGIC, time.time()).ljust(_PAGE, b"\0"))
             draft.replace(self._file)
         except OSError as error:
+            # What was counted before the start must not be counted on.
+            for file in (draft, self._file):
+                with suppress(OSError):
+                    file.unlink()
             _log.warning("what the cache does is counted by each worker for itself: %s", error)
 
     def open(self) -> None:
@@ -287,6 +295,7 @@ class Meter:
             (first + _SIZE, (figures.size or 0) - (known.size or 0)),
             (first + _EVICTIONS, (figures.evictions or 0) - (known.evictions or 0)),
             (first + _ERRORS, figures.errors - known.errors),
+            (first + _TOO_LARGE, figures.too_large - known.too_large),
         )
 
 
@@ -351,7 +360,7 @@ def _sum(counts: Sequence[Sequence[int]]) -> list[int]:
 
 
 def _looks(counts: Sequence[int]) -> Looks:
-    hits, misses, errors, evictions, read, written, nanoseconds, *_ = counts
+    hits, misses, errors, evictions, too_large, read, written, nanoseconds, *_ = counts
     looks = hits + misses
     return Looks(
         hits,
@@ -359,6 +368,7 @@ def _looks(counts: Sequence[int]) -> Looks:
         hits / looks if looks else None,
         errors,
         evictions,
+        too_large,
         read,
         written,
         nanoseconds / looks / 1000 if looks else None,

@@ -117,6 +117,8 @@ class OrganizationService:
     def add_membership(self, organization_id: UUID, user: User, role: Role) -> None:
         """Make the user a member; raises Conflict where he is one."""
         self._storage.memberships.add(Membership(organization_id, user.id, role, self._clock()))
+        # He may have been one a moment ago, of another role, until others removed him.
+        self._accounts.recent.roles.forget((organization_id, user.id))
 
     def change_role(
         self, organization_id: UUID, user_id: UUID, role: Role, granter: Role

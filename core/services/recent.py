@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from threading import Lock
+from threading import Event, Lock
 from typing import Generic, TypeVar
 
 from core.services.meters import Meter
@@ -20,14 +20,15 @@ class Recent(Generic[K, V]):
     One thread at a time may change it.
     """
 
-    def __init__(self, most: int, meter: Meter) -> None:
+    def __init__(self, most: int, meter: Meter | None = None) -> None:
         self._most = most
         self._meter = meter
         self._values: OrderedDict[K, tuple[V, float]] = OrderedDict()
 
     def get(self, key: K) -> tuple[V, float] | None:
         """The value, and since when it is known."""
-        # PERF: what is asked for again is not moved to the end, since it is soon put again anyway.
+        # PERF: what is asked for again is not moved to the end: it is soon put again anyway, or
+        # found a little further away.
         return self._values.get(key)
 
     def put(self, key: K, value: V, since: float) -> None:
@@ -35,21 +36,55 @@ class Recent(Generic[K, V]):
         before = len(self._values)
         self._values[key] = value, since
         self._values.move_to_end(key)
+        evictions = 0
         if len(self._values) > self._most:
             self._values.popitem(last=False)
-            self._meter.held(0, evictions=1)
-        elif len(self._values) > before:
-            self._meter.held(1)
+            evictions = 1
+        self._count(len(self._values) - before, evictions)
 
     def pop(self, key: K) -> None:
         """Forget the value, if there is one."""
         if self._values.pop(key, None) is not None:
-            self._meter.held(-1)
+            self._count(-1)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._meter.held(-len(self._values))
+        before = len(self._values)
         self._values.clear()
+        self._count(-before)
+
+    def _count(self, entries: int, evictions: int = 0) -> None:
+        if self._meter is not None and (entries or evictions):
+            self._meter.held(entries, evictions)
+
+
+class Question(Generic[V]):
+    """What one has asked and others wait for: its answer, or its error, once it is `done`.
+
+    The answer is as old as `began`, because what it tells of may be changed while it comes.
+    """
+
+    __slots__ = ("answer", "began", "done", "error")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.done = Event()
+        self.answer: V | None = None
+        self.error: BaseException | None = None
+
+    def put(self, ask: Callable[[], V | None]) -> None:
+        """Ask; raises nothing."""
+        try:
+            self.answer = ask()
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the answer raises it.
+            self.error = error
+
+    def wait(self) -> V | None:
+        """The answer; raises its error."""
+        self.done.wait()
+        if self.error is not None:
+            raise self.error
+        return self.answer
 
 
 class Recall(Generic[K, V]):
@@ -67,24 +102,35 @@ class Recall(Generic[K, V]):
         self._clock = clock
         self._lock = Lock()
         self._values: Recent[K, V] = Recent(most, meter)
-        self._changes = 0
+        self._asked: dict[K, Question[V]] = {}
 
     def find(self, key: K, ask: Callable[[], V | None]) -> V | None:
-        """The value, as it is or was a moment ago: `ask` tells what it is."""
+        """The value, as it is or was a moment ago: `ask` tells what it is.
+
+        Of many who would ask at the same time one does, and what it raises, all of them raise.
+        """
         began, now = time.monotonic_ns(), self._clock()
         # PERF: nobody needs the lock to look.
-        known, changes = self._values.get(key), self._changes
+        known = self._values.get(key)
         if known is not None and now - known[1] < self._ttl:
             self._meter.hit(began)
             return known[0]
         self._meter.miss(began)
-        value = ask()
-        if value is not None:
-            with self._lock:
-                # NOTE: what was on its way while something was forgotten may be of before.
-                if self._changes == changes:
-                    self._values.put(key, value, now)
-        return value
+        with self._lock:
+            question = self._asked.get(key)
+            if question is None:
+                own = self._asked[key] = Question(now)
+        if question is not None:
+            return question.wait()
+        own.put(ask)
+        with self._lock:
+            # NOTE: what was on its way while it was forgotten may be of before.
+            if self._asked.get(key) is own:
+                del self._asked[key]
+                if own.answer is not None:
+                    self._values.put(key, own.answer, now)
+        own.done.set()
+        return own.wait()
 
     def get(self, key: K, ask: Callable[[], V]) -> V:
         """As `find`, where `ask` always knows a value, or raises."""
@@ -95,12 +141,12 @@ class Recall(Generic[K, V]):
     def forget(self, *keys: K) -> None:
         """Ask anew from now on, since this process has changed these."""
         with self._lock:
-            self._changes += 1
             for key in keys:
                 self._values.pop(key)
+                self._asked.pop(key, None)
 
     def clear(self) -> None:
         """Ask anew for everything."""
         with self._lock:
-            self._changes += 1
             self._values.clear()
+            self._asked.clear()

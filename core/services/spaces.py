@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from threading import Lock
+from threading import Lock, Thread
 from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 
-from core.errors import StorageUnavailable
 from core.ports import Cache, Storage
+from core.services.allowance import Allowance
 from core.services.meters import Meter, Meters, Namespace
-from core.services.recent import Recent
+from core.services.recent import Question, Recent
 
 T = TypeVar("T")
 
@@ -26,6 +26,9 @@ _pack = msgspec.msgpack.Encoder().encode
 _ASK_EVERY = 0.8
 """So many seconds may pass until a process notices that a namespace was cleared."""
 
+_PAUSE = 5.0
+"""So long nobody asks a storage that has failed, or has kept somebody waiting."""
+
 
 def digest(*parts: object) -> str:
     """128 bits that are others wherever one of the parts is, as 32 hexadecimal digits."""
@@ -35,32 +38,58 @@ def digest(*parts: object) -> str:
 class Epochs:
     """How often each namespace was cleared, as the storage had it up to 0.8 seconds ago.
 
-    While the storage is away it is as it was known last. `clock` counts seconds and never goes
-    back.
+    While the storage is away or slow it is as it was known last. `clock` counts seconds and never
+    goes back; `patience` is how many of them anybody waits for the storage.
     """
 
-    def __init__(self, storage: Storage, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Callable[[], float] = time.monotonic,
+        patience: float = 0.25,
+    ) -> None:
         self._storage = storage
         self._clock = clock
-        self._asked_at: float | None = None
-        self._numbers: dict[str, int] = {}
+        self._patience = patience
+        self._lock = Lock()
+        self._asked: Question[Mapping[str, int]] | None = None
+        self._numbers: Mapping[str, int] = {}
+        self._ask_at = 0.0
 
     def number(self, namespace: str) -> int:
-        """A number that is another one once the namespace was cleared."""
+        """A number that grows whenever the namespace is cleared."""
         now = self._clock()
-        if self._asked_at is None or now - self._asked_at >= _ASK_EVERY:
-            # Set beforehand: of many who come at this moment, one asks.
-            self._asked_at = now
-            try:
-                self._numbers = dict(self._storage.cache_epochs.all())
-            except StorageUnavailable:
-                pass
+        if now >= self._ask_at:
+            self._refresh(now)
         return self._numbers.get(namespace, 0)
 
     def advance(self, namespace: str) -> None:
         """Clear the namespace: nobody asks for its keys again."""
         self._storage.cache_epochs.advance(namespace)
-        self._asked_at = None
+        with self._lock:
+            # An answer that is on its way may be from before.
+            self._asked, self._ask_at = None, 0.0
+
+    def _refresh(self, now: float) -> None:
+        """Wait for the storage, for what is known may be of long ago; but not for long."""
+        with self._lock:
+            question = self._asked
+            if question is None:
+                question = self._asked = Question(now)
+                Thread(target=self._ask, args=(question,), daemon=True).start()
+        if not question.done.wait(self._patience):
+            self._ask_at = self._clock() + _PAUSE
+
+    def _ask(self, question: Question[Mapping[str, int]]) -> None:
+        question.put(lambda: dict(self._storage.cache_epochs.all()))
+        with self._lock:
+            if self._asked is question:
+                self._asked = None
+                if question.answer is None:
+                    self._ask_at = self._clock() + _PAUSE
+                else:
+                    self._numbers, self._ask_at = question.answer, question.began + _ASK_EVERY
+        question.done.set()
 
 
 class Space:
@@ -71,10 +100,17 @@ class Space:
     """
 
     def __init__(
-        self, name: Namespace, cache: Cache, meter: Meter, epochs: Epochs, hot: int = 0
+        self,
+        name: Namespace,
+        cache: Cache,
+        meter: Meter,
+        epochs: Epochs,
+        allowance: Allowance,
+        hot: int = 0,
     ) -> None:
         self._cache = cache
-        self._hot: Recent[str, bytes] | None = Recent(hot, meter) if hot else None
+        self._allowance = allowance
+        self._hot: Recent[str, bytes] | None = Recent(hot) if hot else None
         self._lock = Lock()
         self._name = name.value
         self._prefix = f"{name}:"
@@ -94,14 +130,13 @@ class Space:
         It may raise ValueError or MsgspecError for what another version has put there.
         """
         began = time.monotonic_ns()
-        data, found = self._get(key), None
-        if data is not None:
-            found = self._read(data, read)
-        if found is None:
+        data = self._get(key)
+        found = None if data is None else self._read(data, read)
+        if data is None or found is None:
             self._meter.miss(began)
             self._tell()
         else:
-            self._meter.hit(began, len(data or b""))
+            self._meter.hit(began, len(data))
         return found
 
     def peek(self, key: str, read: Callable[[bytes], T | None]) -> T | None:
@@ -109,8 +144,15 @@ class Space:
         data = self._cache.get(key)
         return self._read(data, read) if data is not None else None
 
-    def keep(self, key: str, value: bytes, ttl: float) -> None:
-        """Keep the value for so many seconds."""
+    def keep(
+        self, organization_id: UUID, key: str, value: bytes, ttl: float, *, new: bool = True
+    ) -> None:
+        """Keep the value for so many seconds, if the organisation may add one more.
+
+        One that is not `new` takes the place of the one before.
+        """
+        if new and not self._allowance.take(organization_id, len(value)):
+            return
         self._cache.set(key, value, ttl)
         self._meter.written(len(value))
         self._tell()
@@ -144,11 +186,19 @@ class Space:
 class Spaces:
     """All namespaces of the cache."""
 
-    def __init__(self, cache: Cache, meters: Meters, epochs: Epochs, hot_images: int) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        meters: Meters,
+        epochs: Epochs,
+        allowance: Allowance,
+        hot_images: int,
+    ) -> None:
         self.cache = cache
         hot = {Namespace.IMAGE: hot_images} if cache.traits.shared else {}
         self._spaces = {
-            name: Space(name, cache, meters[name], epochs, hot.get(name, 0)) for name in Namespace
+            name: Space(name, cache, meters[name], epochs, allowance, hot.get(name, 0))
+            for name in Namespace
         }
 
     def __getitem__(self, namespace: Namespace) -> Space:

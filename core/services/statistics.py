@@ -89,7 +89,7 @@ class Timeline(Struct, frozen=True):
     unique: int
     points: tuple[Point, ...]
     previous: Previous | None
-    updated_at: datetime
+    updated_at: datetime | None
 
 
 class Recent(Struct, frozen=True):
@@ -137,7 +137,7 @@ class Stats(Struct, frozen=True):
     last_scan_at: datetime | None
     recent: dict[str, Recent]
     window: Breakdown
-    updated_at: datetime
+    updated_at: datetime | None
 
 
 class Statistics:
@@ -170,6 +170,7 @@ class Statistics:
         """
         now = self._clock()
         with self._store.snapshot():
+            changed = self._store.generation(organization_id, code_id)
             window, before = self._windows(organization_id, code_id, selection, now)
             points = self._points(organization_id, code_id, window, selection.bots)
             earlier: tuple[Point, ...] | None = None
@@ -199,7 +200,7 @@ class Statistics:
             unique=sum(point.unique for point in points),
             points=points,
             previous=previous,
-            updated_at=now,
+            updated_at=changed.at,
         )
 
     def as_of_now(self, selection: Selection) -> tuple[object, ...]:
@@ -291,6 +292,7 @@ class Statistics:
         """The numbers of one code or of all; raises InvalidFields as `timeline` does."""
         now = self._clock()
         with self._store.snapshot():
+            changed = self._store.generation(organization_id, code_id)
             window, _ = self._windows(organization_id, code_id, selection, now)
             totals = self._store.totals(organization_id, code_id)
             recent = self._recent(organization_id, code_id, window.timezone, selection.bots, now)
@@ -304,7 +306,7 @@ class Statistics:
             last_scan_at=totals.last_scan_at,
             recent=recent,
             window=breakdown,
-            updated_at=now,
+            updated_at=changed.at,
         )
 
     def _recent(

@@ -123,6 +123,8 @@ class Styles:
             is_default=style.is_default if changes.default is UNSET else changes.default,
         )
         if wanted == style:
+            # Others may have made it so a moment ago, and it is to be so here from now on.
+            self._plans.clear()
             return style
         if wanted.look != style.look:
             self._proven(organization_id, wanted.look)
@@ -158,7 +160,7 @@ class Styles:
         if problems:
             raise InvalidFields(problems)
         look = changed(base, look_options)
-        return look, self._logo(organization_id, look)
+        return look, self.logo(organization_id, look)
 
     def looks(self, organization_id: UUID, look_options: LookOptions, style: str | None) -> Looks:
         """`resolve` for many codes, which looks up each style once; checks the options at once."""
@@ -182,7 +184,7 @@ class Styles:
             raise InvalidFields(problems)
         look = changed(PLAIN, look_options)
         try:
-            return look, self._logo(organization_id, look)
+            return look, self.logo(organization_id, look)
         except InvalidFields:
             raise NotFound("The logo of this image has been deleted.") from None
 
@@ -209,7 +211,8 @@ class Styles:
         reason = "only presets are allowed here (setting images.ad_hoc_styles); choose with style="
         return [FieldProblem(field, reason) for field in _given(options)]
 
-    def _logo(self, organization_id: UUID, look: Look) -> Logo | None:
+    def logo(self, organization_id: UUID, look: Look) -> Logo | None:
+        """The logo of a look; raises InvalidFields where it is gone."""
         if look.logo is None:
             return None
         logo = self._storage.logos.get(organization_id, look.logo)
@@ -222,7 +225,7 @@ class Styles:
         return logo
 
     def _proven(self, organization_id: UUID, look: Look) -> Look:
-        self._prove(organization_id, look, self._logo(organization_id, look))
+        self._prove(organization_id, look, self.logo(organization_id, look))
         return look
 
 

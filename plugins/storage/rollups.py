@@ -7,17 +7,19 @@ a span alone. An organisation's rows are the sums of its codes' rows.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter, sub
 from typing import Any, TypeVar
 from uuid import UUID
 
-from core.api import OTHER, SLOTS_A_DAY, Count, DayCounts, Dimension, Span
+from core.api import OTHER, SLOTS_A_DAY, Count, DayCounts, Dimension, Generation, Span
 from plugins.storage import days
 from plugins.storage.database import Connection, Connections, batches, placeholders
 from plugins.storage.days import Days, Numbers, Sums
 from plugins.storage.quarters import Parts, Quarters, merge
+from plugins.storage.tables import to_moment
 
 NUMBERS: Mapping[Dimension, int] = {
     Dimension.COUNTRY: 1,
@@ -94,11 +96,14 @@ _BREAKDOWNS = (
     " GROUP BY dimension, value"
 )
 
-_GENERATION = "SELECT number FROM generations WHERE subject_id = ?"
+_GENERATION = "SELECT number, changed_at FROM generations WHERE subject_id = ?"
 
-_GENERATION_COLUMNS = {"subject_id": "uuid", "number": "bigint"}
+_GENERATION_COLUMNS = {"subject_id": "uuid", "number": "bigint", "changed_at": "bigint"}
 
-_ADVANCE = "ON CONFLICT (subject_id) DO UPDATE SET number = generations.number + 1"
+_ADVANCE = (
+    "ON CONFLICT (subject_id) DO UPDATE SET"
+    " number = generations.number + 1, changed_at = excluded.changed_at"
+)
 
 _OWN_CODE = "SELECT 1 FROM codes WHERE id = ? AND organization_id = ? AND NOT deleted"
 
@@ -211,12 +216,14 @@ class Rollups:
             database.execute_sql(text, (key, *span))
         self._advance(database, [subject.hex])
 
-    def generation(self, subject: UUID) -> int:
-        """Another number than before, wherever the counts of the subject have changed."""
+    def generation(self, subject: UUID) -> Generation:
+        """How often the counts of the subject have changed, and when they last did."""
         with self._connections.connection() as database:
             text = self._connections.sql(_GENERATION)
             row = database.execute_sql(text, (self._connections.key(subject),)).fetchone()
-        return 0 if row is None else int(row[0])
+        if row is None:
+            return Generation()
+        return Generation(row[0], None if row[1] is None else to_moment(row[1]))
 
     def counts(
         self, organization_id: UUID, code_id: UUID | None, spans: Sequence[Span]
@@ -347,7 +354,8 @@ class Rollups:
 
     def _advance(self, database: Connection, subjects: Sequence[str]) -> None:
         """Begin a new generation of the counts of these codes, or of these organisations."""
-        rows = [(subject, 1) for subject in subjects]
+        now = time.time_ns() // 1000
+        rows = [(subject, 1, now) for subject in subjects]
         self._connections.insert_many(database, "generations", _GENERATION_COLUMNS, rows, _ADVANCE)
 
     def _told(

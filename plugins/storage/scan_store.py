@@ -17,6 +17,7 @@ from core.api import (
     DayCounts,
     Dimension,
     Drained,
+    Generation,
     RecordedScan,
     Scan,
     Span,
@@ -285,8 +286,8 @@ class DatabaseScanStore:
         """A transaction that only reads."""
         return self._connections.snapshot()
 
-    def generation(self, organization_id: UUID, code_id: UUID | None) -> int:
-        """How often the counts have changed."""
+    def generation(self, organization_id: UUID, code_id: UUID | None) -> Generation:
+        """How often the counts have changed, and when they last did."""
         return self._rollups.generation(organization_id if code_id is None else code_id)
 
     def counts(

@@ -483,6 +483,7 @@ class Generation(Model):
 
     subject_id = UUIDField(primary_key=True)
     number = BigIntegerField()
+    changed_at = InstantField(null=True)
 
     class Meta:
         table_name = "generations"

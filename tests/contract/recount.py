@@ -212,7 +212,6 @@ class Recount:
             "timezone": asked.timezone,
             **answer,
             "previous": previous,
-            "updated_at": now,
         }
 
     def stats(
@@ -257,7 +256,6 @@ class Recount:
                 "by": {dimension: _shares(inside, dimension) for dimension in DIMENSIONS},
                 "weekdays": grid,
             },
-            "updated_at": now,
         }
 
     def _of(self, organization: UUID, code: UUID | None) -> list[Seen]:

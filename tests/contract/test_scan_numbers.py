@@ -243,13 +243,18 @@ def plain(value: Any, expected: Any = None, key: str = "") -> Any:
         value = asdict(value)
     if isinstance(value, dict):
         told = expected if isinstance(expected, dict) else {}
-        return {str(name): plain(item, told.get(name), name) for name, item in value.items()}
+        return {
+            str(name): plain(item, told.get(name), name)
+            for name, item in value.items()
+            # It is a matter of when something was stored, which no recount of scans can tell.
+            if name != "updated_at"
+        }
     if isinstance(value, tuple):
         return [plain(item) for item in value]
     return value.isoformat() if isinstance(value, datetime) and key not in MOMENTS else value
 
 
-MOMENTS = ("first_scan_at", "last_scan_at", "updated_at")
+MOMENTS = ("first_scan_at", "last_scan_at")
 
 
 def is_growth(change: float | None, before: int, after: int) -> bool:

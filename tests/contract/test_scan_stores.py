@@ -24,6 +24,7 @@ from core.api import (
     Count,
     Dimension,
     Drained,
+    Generation,
     Organization,
     Scan,
     ScanStore,
@@ -583,6 +584,24 @@ def test_what_is_asked_within_a_snapshot_is_of_one_moment(scans: ScanStore, code
     assert asked() != before
 
 
+def test_a_generation_tells_when_it_began(backend: Backend, code: Code) -> None:
+    subject = (code.organization_id, code.id)
+    assert backend.scans.generation(*subject) == Generation(0, None)
+    before = datetime.now(UTC)
+    backend.scans.append([scan(code)])
+    first = backend.scans.generation(*subject)
+    after = datetime.now(UTC)
+    assert first.at is not None
+    assert before - timedelta(milliseconds=1) <= first.at <= after
+    backend.scans.append([scan(code)])
+    second = backend.scans.generation(*subject)
+    assert second.number > first.number
+    assert second.at is not None
+    assert second.at >= first.at
+    backend.scans.append([])
+    assert backend.scans.generation(*subject) == second
+
+
 def test_a_generation_ends_where_a_number_changes(backend: Backend, code: Code) -> None:
     other = add_code(backend, code.organization_id)
     stranger = add_code(backend, add_organization(backend).id)
@@ -590,7 +609,7 @@ def test_a_generation_ends_where_a_number_changes(backend: Backend, code: Code) 
     def generations() -> list[int]:
         subjects = [(code.organization_id, code.id), (code.organization_id, other.id)]
         subjects += [(code.organization_id, None), (stranger.organization_id, None)]  # type: ignore[list-item]
-        return [backend.scans.generation(*subject) for subject in subjects]
+        return [backend.scans.generation(*subject).number for subject in subjects]
 
     def changed() -> list[bool]:
         nonlocal before

@@ -53,6 +53,7 @@ MIGRATIONS = [
     "0006_removal",
     "0007_generations",
     "0008_operators",
+    "0009_generation_times",
 ]
 NOW = datetime(2026, 3, 29, 1, 2, 3, 456789, tzinfo=UTC)
 

@@ -8,8 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from core.api import Cache, CacheTraits, SpaceFigures
+from core.api import Cache, CacheTraits, Generation, SpaceFigures
 from core.app import Application
+from core.services.allowance import Allowance
 from core.services.answers import Answers
 from core.services.meters import Namespace
 from core.services.spaces import Epochs, Spaces
@@ -21,7 +22,7 @@ STATS = Namespace.STATS
 
 
 def spaces(app: Application, cache: Cache) -> Spaces:
-    return Spaces(cache, app.services.meters, Epochs(app.services.storage), 0)
+    return Spaces(cache, app.services.meters, Epochs(app.services.storage), Allowance(2**40), 0)
 
 
 @pytest.fixture
@@ -137,9 +138,9 @@ class Counts:
         self.number = 1
         self.asked = 0
 
-    def generation(self, *_: object) -> int:
+    def generation(self, *_: object) -> Generation:
         self.asked += 1
-        return self.number
+        return Generation(self.number)
 
 
 def test_the_generation_is_asked_for_once_in_a_while(app: Application) -> None:

@@ -78,11 +78,12 @@ def test_what_is_found_again_is_a_hit(
     assert counted(operator, namespace) == ((1, 1) if what == "image" else (2, 1))
 
 
-def test_codes_and_sessions_are_counted_too(operator: Api, acme: Tenant) -> None:
+def test_codes_and_sessions_are_counted_too(node: Node, operator: Api, acme: Tenant) -> None:
+    there = node.api(operator)
     for _ in range(3):
-        operator.get(f"/r/{acme.code.slug}")
-    assert counted(operator, "code") == (2, 1)
-    hits, misses = counted(operator, "session")
+        there.get(f"/r/{acme.code.slug}")
+    assert counted(there, "code") == (2, 1)
+    hits, misses = counted(there, "session")
     assert hits >= 1
     assert misses >= 1
 
@@ -240,3 +241,66 @@ def test_an_address_for_ever_is_never_of_a_moment_ago(node: Node, owner: Api, ac
     style = owner.post(f"{acme.url}/styles", {"name": "Blue", "color": "#0a3d62"}).json["id"]
     owner.patch(acme.code_url, {"style": style})
     assert "0a3d62" in there.get(url).json["url"]
+
+
+@pytest.mark.parametrize("what", ["stats", "timeline"])
+def test_an_unchanged_answer_is_the_same_from_every_process(
+    node: Node, owner: Api, acme: Tenant, clock: Clock, what: str
+) -> None:
+    there, url = node.api(owner), f"{acme.code_url}/{what}"
+    assert owner.get(url).json["updated_at"] is None
+    owner.get(f"/r/{acme.code.slug}")
+    clock.forward(seconds=20)
+    node.now += 20
+    here = owner.get(url)
+    assert here.json["updated_at"] is not None
+    clock.forward(seconds=20)
+    node.now += 20
+    tag = here.headers["ETag"]
+    assert there.get(url).content == here.content
+    assert there.get(url, headers={"If-None-Match": tag}).status_code == 304
+
+
+def test_a_deleted_logo_is_shown_no_more(owner: Api, acme: Tenant) -> None:
+    url = f"{acme.code_url}/image?logo={acme.logo_id}"
+    assert owner.get(url).status_code == 200
+    signed = owner.get(url.replace("/image?", "/image-url?")).json["url"]
+    signed = signed.removeprefix("http://qz.test")
+    assert owner.get(signed).status_code == 200
+    assert owner.delete(f"{acme.url}/logos/{acme.logo_id}").status_code == 204
+    assert owner.get(url).status_code == 422
+    assert owner.get(signed).status_code == 404
+
+
+def test_plans_that_are_remembered_hold_no_pictures_of_logos(
+    app: Application, owner: Api, acme: Tenant
+) -> None:
+    owner.get(f"{acme.code_url}/image?logo={acme.logo_id}")
+    (((_, plan), _),) = app.services.code_images._plans._values._values.values()
+    assert plan.logo.func == app.services.styles.logo
+
+
+def test_who_is_refused_asks_once(
+    app: Application, owner: Api, globex: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    role = app.services.storage.memberships.role
+
+    def noted(*ids: Any) -> Role | None:
+        asked.append(ids)
+        return role(*ids)
+
+    monkeypatch.setattr(app.services.storage.memberships, "role", noted)
+    assert owner.get(globex.url).status_code == 404
+    assert len(asked) == 1
+
+
+def test_codes_that_were_made_with_a_key_lead_on_at_once(owner: Api, acme: Tenant) -> None:
+    assert owner.get("/r/brand-new").status_code == 404
+    made = owner.post(
+        f"{acme.url}/qr-codes/bulk",
+        {"codes": [{"destination": "https://example.com", "slug": "brand-new"}]},
+        headers={"Idempotency-Key": "once"},
+    )
+    assert made.status_code == 201
+    assert owner.get("/r/brand-new").status_code == 302

@@ -110,6 +110,7 @@ def test_asking_for_pending_migrations_makes_no_file(tmp_path: Path) -> None:
         "0006_removal",
         "0007_generations",
         "0008_operators",
+        "0009_generation_times",
     ]
     backend.storage.close()
 

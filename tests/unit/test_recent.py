@@ -120,3 +120,44 @@ def test_an_answer_that_was_on_its_way_is_not_kept_once_something_was_forgotten(
 def test_a_time_of_nothing_asks_always(shelf: Shelf) -> None:
     recall: Recall[str, int] = Recall(0, 10, shelf.meters[Namespace.CODE], lambda: shelf.now)
     assert [recall.find("a", lambda: 1), recall.find("a", lambda: 2)] == [1, 2]
+
+
+def test_of_many_who_ask_at_once_one_does_and_all_get_its_answer(shelf: Shelf) -> None:
+    began, gate, asked, found = threading.Event(), threading.Event(), [], []
+
+    def ask() -> int:
+        asked.append(1)
+        began.set()
+        assert gate.wait(60)
+        return 7
+
+    threads = [
+        threading.Thread(target=lambda: found.append(shelf.recall.find("a", ask)))
+        for _ in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    assert began.wait(60)
+    gate.set()
+    for thread in threads:
+        thread.join(60)
+    assert (len(asked), found) == (1, [7] * 20)
+
+
+def test_an_error_is_raised_by_all_who_wait_and_not_remembered(shelf: Shelf) -> None:
+    def fail() -> int:
+        raise LookupError("away")
+
+    with pytest.raises(LookupError):
+        shelf.recall.find("a", fail)
+    assert shelf.find("a") == 1
+
+
+def test_what_is_forgotten_of_others_keeps_no_answer_away(shelf: Shelf) -> None:
+    def ask() -> int:
+        shelf.recall.forget("other")
+        return 1
+
+    shelf.recall.find("a", ask)
+    assert shelf.find("a") == 1
+    assert shelf.asked == []

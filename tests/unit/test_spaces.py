@@ -10,6 +10,7 @@ import pytest
 
 from core.errors import StorageUnavailable
 from core.ports import CacheTraits
+from core.services.allowance import Allowance
 from core.services.meters import Looks, Meters, Namespace
 from core.services.spaces import Epochs, Space, Spaces, digest
 from plugins.caches.memory import MemoryCache
@@ -61,7 +62,8 @@ class Desk:
         self.meters = Meters(folder / "none")
         storage: Any = self.numbers
         self.epochs = Epochs(storage, lambda: self.now)
-        self.spaces = Spaces(self.cache, self.meters, self.epochs, 2)
+        self.allowance = Allowance(100_000, lambda: self.now)
+        self.spaces = Spaces(self.cache, self.meters, self.epochs, self.allowance, 2)
 
     @property
     def images(self) -> Space:
@@ -97,7 +99,7 @@ def test_looks_are_counted_by_what_came_of_them(desk: Desk) -> None:
     key = stats.key(ONE, digest("a"))
     assert stats.find(key, whole) is None
     assert stats.peek(key, whole) is None
-    stats.keep(key, b"four", 60)
+    stats.keep(ONE, key, b"four", 60)
     assert stats.find(key, whole) == b"four"
     assert stats.peek(key, whole) == b"four"
     # What is there and of no use is as good as nothing.
@@ -117,7 +119,7 @@ def test_what_another_version_has_put_there_is_an_error_and_a_miss(desk: Desk) -
 
     stats = desk.spaces[Namespace.STATS]
     key = stats.key(ONE, digest("a"))
-    stats.keep(key, b"junk", 60)
+    stats.keep(ONE, key, b"junk", 60)
     assert stats.find(key, read) is None
     looks = desk.looks(Namespace.STATS)
     assert (looks.hits, looks.misses, looks.errors) == (0, 1, 1)
@@ -126,7 +128,7 @@ def test_what_another_version_has_put_there_is_an_error_and_a_miss(desk: Desk) -
 def test_what_was_cleared_is_not_found_within_a_second(desk: Desk) -> None:
     other = desk.spaces[Namespace.PROOF]
     for space in (desk.images, other):
-        space.keep(space.key(ONE, "x"), b"old", 60)
+        space.keep(ONE, space.key(ONE, "x"), b"old", 60)
 
     def find(space: Space) -> bytes | None:
         return space.find(space.key(ONE, "x"), whole)
@@ -155,7 +157,7 @@ def test_the_storage_is_asked_for_epochs_once_in_a_while_and_need_not_answer(des
 def test_hot_images_are_kept_in_the_process_once_they_were_found(desk: Desk) -> None:
     keys = [desk.images.key(ONE, name) for name in "abc"]
     for key in keys:
-        desk.images.keep(key, b"image", 60)
+        desk.images.keep(ONE, key, b"image", 60)
     for _ in range(3):
         assert desk.images.find(keys[0], whole) == b"image"
     assert desk.cache.asked == 1
@@ -170,10 +172,10 @@ def test_hot_images_are_kept_in_the_process_once_they_were_found(desk: Desk) -> 
 
 def test_large_images_and_answers_are_not_kept_in_the_process(desk: Desk) -> None:
     large = desk.images.key(ONE, "large")
-    desk.images.keep(large, bytes(16_385), 60)
+    desk.images.keep(ONE, large, bytes(16_385), 60)
     stats = desk.spaces[Namespace.STATS]
     answer = stats.key(ONE, "a")
-    stats.keep(answer, b"answer", 60)
+    stats.keep(ONE, answer, b"answer", 60)
     for _ in range(3):
         desk.images.find(large, whole)
         stats.find(answer, whole)
@@ -183,9 +185,23 @@ def test_large_images_and_answers_are_not_kept_in_the_process(desk: Desk) -> Non
 def test_in_front_of_a_cache_in_the_process_there_is_no_other_one(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     cache = MemoryCache(1_000_000)
-    images = Spaces(cache, desk.meters, desk.epochs, 2)[Namespace.IMAGE]
+    images = Spaces(cache, desk.meters, desk.epochs, desk.allowance, 2)[Namespace.IMAGE]
     key = images.key(ONE, "a")
-    images.keep(key, b"image", 60)
+    images.keep(ONE, key, b"image", 60)
     assert images.find(key, whole) == b"image"
     cache.delete(key)
     assert images.find(key, whole) is None
+
+
+def test_an_organization_adds_no_more_than_its_allowance(desk: Desk) -> None:
+    def kept(organization: UUID, name: str, *, new: bool = True) -> bool:
+        key = desk.images.key(organization, name)
+        desk.images.keep(organization, key, bytes(10_000), 60, new=new)
+        return desk.images.find(key, whole) is not None
+
+    assert [kept(ONE, str(n)) for n in range(12)] == [True] * 9 + [False] * 3
+    # Others have theirs, and what is replaced is none more.
+    assert kept(OTHER, "first")
+    assert kept(ONE, "again", new=False)
+    desk.now += 3600
+    assert kept(ONE, "later")

@@ -112,7 +112,9 @@ class SignedImage(_Image):
 
     def on_get(self, req: Request, resp: falcon.Response, signature: str, file: str) -> None:
         """Send the image, for everybody to keep, or the way to its one address."""
-        code_id, options, query = self._signed(signature, file, req.context.query)
+        name, _, image_format = file.partition(".")
+        options = replace(req.context.query, format=image_format)
+        code_id, query = self._signed(signature, name, options)
         # Neither signature nor file name needs a percent sign; WSGI servers hand them over decoded.
         encoded = "%" in req.env.get("RAW_URI", "").partition("?")[0]
         if req.query_string != query or encoded:
@@ -128,21 +130,17 @@ class SignedImage(_Image):
         resp.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         self.answer(req, resp, code.organization_id, plan, code.slug)
 
-    def _verify(
-        self, signature: str, file: str, asked: SignedOptions
-    ) -> tuple[UUID, SignedOptions, str]:
-        """The code, its options, and how they are written; raises NotFound unless we signed it."""
-        name, _, image_format = file.partition(".")
+    def _verify(self, signature: str, name: str, options: SignedOptions) -> tuple[UUID, str]:
+        """The code, and how the options are written; raises NotFound unless we signed both."""
+        unknown = NotFound("There is no such image.")
         try:
             code_id = UUID(name)
         except ValueError:
-            code_id = None
+            raise unknown from None
         # There are other ways to write the id, but one image has one address.
-        if code_id is not None and name == str(code_id):
-            options = replace(asked, format=image_format)
-            if self.services.signatures.holds(signature, code_id, options):
-                return code_id, options, parameters(options)
-        raise NotFound("There is no such image.")
+        if name != str(code_id) or not self.services.signatures.holds(signature, code_id, options):
+            raise unknown
+        return code_id, parameters(options)
 
     def _address(self, signature: str, file: str, query: str) -> str:
         path = f"{self.settings.base_url}/i/{signature}/{file}"
