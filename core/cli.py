@@ -404,25 +404,17 @@ def cache_stats(namespace: str | None) -> None:
         ):
             ratio = "-" if looks.hit_ratio is None else f"{looks.hit_ratio:.1%}"
             mean = "-" if looks.mean_us is None else f"{looks.mean_us:.1f}"
-            wrong = (looks.errors, looks.evictions, looks.too_large)
+            wrong = (looks.errors, looks.evictions, looks.too_large, looks.refused)
             read_and_written = (looks.bytes_read, looks.bytes_written)
             row = (name, span, looks.hits + looks.misses, ratio, *wrong, *read_and_written, mean)
             click.echo(_COLUMNS.format(*row))
 
 
 _TITLES = (
-    "namespace",
-    "last",
-    "looks",
-    "found",
-    "errors",
-    "evicted",
-    "large",
-    "read",
-    "written",
-    "mean us",
+    *("namespace", "last", "looks", "found", "errors", "evicted", "large", "refused"),
+    *("read", "written", "mean us"),
 )
-_COLUMNS = "{:9}  {:6} {:>9} {:>7} {:>7} {:>8} {:>6} {:>11} {:>11} {:>8}"
+_COLUMNS = "{:9}  {:6} {:>9} {:>7} {:>7} {:>8} {:>6} {:>8} {:>11} {:>11} {:>8}"
 
 
 @cache.command("clear")

@@ -152,12 +152,13 @@ class IdConverter(UUIDConverter):
         """The UUID, or None for what is none, which makes it a 404."""
         try:
             # PERF: the same few ids come again and again, and reading one takes 3 µs.
-            return _uuid(value)
+            return _uuid(value) if len(value) == _USUAL_LENGTH else UUID(value)
         except ValueError:
             return None
 
 
-# What raises is not remembered: nobody fills the memory with what is no id.
+# What raises is not remembered, nor what is long: nobody fills the memory with what is no id.
+_USUAL_LENGTH = 36
 _uuid = lru_cache(4096)(UUID)
 
 

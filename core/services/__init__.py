@@ -86,8 +86,13 @@ class Services:
         self.cache = components.cache
         self.meters = Meters(settings.data / "cache.meters")
         epochs = Epochs(self.storage, seconds)
-        allowance = Allowance(settings.cache.allowance, seconds)
-        spaces = Spaces(self.cache, self.meters, epochs, allowance, settings.cache.max_hot_images)
+        spaces = Spaces(
+            self.cache,
+            self.meters,
+            epochs,
+            lambda: Allowance(settings.cache.allowance, seconds),
+            settings.cache.max_hot_images,
+        )
         self.monitor = CacheMonitor(settings.cache.backend, self.cache, self.meters, epochs)
         self.passwords = Passwords(settings.accounts)
         caching, meters = settings.cache, self.meters

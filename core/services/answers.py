@@ -73,21 +73,21 @@ class Answers:
         Whatever the answer depends on, apart from the counts of the code or organisation, has to be
         in `name`. Of many who ask for it at once one makes it; what `make` raises, all of them do.
         """
-        generation = self._generation(organization_id, code_id)
+        generation, is_of_now = self._generation(organization_id, code_id)
         space = self._spaces[namespace]
         key = space.key(organization_id, digest(code_id, *name))
 
         new = True
 
         def read(data: bytes) -> Answer | None:
-            nonlocal generation, new
+            nonlocal new
             new = False
             kept = _decode(data)
-            if kept.generation > generation:
-                # Another process has asked later. Two of them must not take the newer answer for a
-                # wrong one and put the older one in its place, and so on.
-                generation = self._ask(organization_id, code_id)
-            return kept.answer if kept.generation == generation else None
+            # NOTE: a later one is of another process, which has asked after this one has. Two of
+            # them must not take it for a wrong one, and put theirs in its place, and so on. Later
+            # than now it cannot be: the number was set back, as of a database from a backup.
+            is_later = kept.generation > generation and not is_of_now
+            return kept.answer if is_later or kept.generation == generation else None
 
         def make_and_keep() -> Answer:
             body = make()
@@ -100,16 +100,13 @@ class Answers:
             f"{key}:{generation}", lambda: space.peek(key, read), make_and_keep
         )
 
-    def _generation(self, organization_id: UUID, code_id: UUID | None) -> int:
+    def _generation(self, organization_id: UUID, code_id: UUID | None) -> tuple[int, bool]:
+        """The generation, and whether it is of this very moment."""
         subject, now = code_id or organization_id, self._clock()
         with self._lock:
             known = self._generations.get(subject)
             if known is not None and now - known[1] < self._settings.answer_lag:
-                return known[0]
-        return self._ask(organization_id, code_id)
-
-    def _ask(self, organization_id: UUID, code_id: UUID | None) -> int:
-        subject, now = code_id or organization_id, self._clock()
+                return known[0], False
         generation = self._store.generation(organization_id, code_id).number
         with self._lock:
             # NOTE: it is as old as its question, because a count may have changed meanwhile.
@@ -117,4 +114,4 @@ class Answers:
             self._generations.move_to_end(subject)
             if len(self._generations) > _MAX_SUBJECTS:
                 self._generations.popitem(last=False)
-        return generation
+        return generation, True

@@ -38,11 +38,9 @@ class Namespace(enum.StrEnum):
 
 
 # What is counted of a namespace, each in one word. The last two are a state: they go up and down.
-_HITS, _MISSES, _ERRORS, _EVICTIONS, _TOO_LARGE, _BYTES_READ, _BYTES_WRITTEN, _NANOSECONDS = range(
-    8
-)
-_ENTRIES, _SIZE = 8, 9
-_COUNTS = 10
+_HITS, _MISSES, _ERRORS, _EVICTIONS, _TOO_LARGE, _REFUSED = range(6)
+_BYTES_READ, _BYTES_WRITTEN, _NANOSECONDS, _ENTRIES, _SIZE = range(6, 11)
+_COUNTS = 11
 
 
 class _Ring(Struct, frozen=True):
@@ -84,8 +82,8 @@ class Looks(Struct, frozen=True):
     """How often something was looked for in a span of time, and what came of it.
 
     `hit_ratio` is None where nothing was looked for. So many values were `too_large` to be kept,
-    and so many bytes were found and kept. `mean_us`
-    is how long a look takes on the average, in microseconds.
+    or `refused` because their organisation has added too many; so many bytes were found and kept.
+    `mean_us` is how long a look takes on the average, in microseconds.
     """
 
     hits: int
@@ -94,6 +92,7 @@ class Looks(Struct, frozen=True):
     errors: int
     evictions: int
     too_large: int
+    refused: int
     bytes_read: int
     bytes_written: int
     mean_us: float | None
@@ -279,6 +278,10 @@ class Meter:
         """Count something that was not what had been kept."""
         self._note((self._first + _ERRORS, 1))
 
+    def refused(self) -> None:
+        """Count a value that was not to be kept."""
+        self._note((self._first + _REFUSED, 1))
+
     def written(self, size: int) -> None:
         """Count so many bytes that were kept."""
         self._note((self._first + _BYTES_WRITTEN, size))
@@ -360,7 +363,7 @@ def _sum(counts: Sequence[Sequence[int]]) -> list[int]:
 
 
 def _looks(counts: Sequence[int]) -> Looks:
-    hits, misses, errors, evictions, too_large, read, written, nanoseconds, *_ = counts
+    hits, misses, errors, evictions, too_large, refused, read, written, nanoseconds, *_ = counts
     looks = hits + misses
     return Looks(
         hits,
@@ -369,6 +372,7 @@ def _looks(counts: Sequence[int]) -> Looks:
         errors,
         evictions,
         too_large,
+        refused,
         read,
         written,
         nanoseconds / looks / 1000 if looks else None,

@@ -54,6 +54,7 @@ class Epochs:
         self._lock = Lock()
         self._asked: Question[Mapping[str, int]] | None = None
         self._numbers: Mapping[str, int] = {}
+        self._is_known = False
         self._ask_at = 0.0
 
     def number(self, namespace: str) -> int:
@@ -77,7 +78,8 @@ class Epochs:
             if question is None:
                 question = self._asked = Question(now)
                 Thread(target=self._ask, args=(question,), daemon=True).start()
-        if not question.done.wait(self._patience):
+        # Nothing is known before the first answer, and what was cleared must not be found again.
+        if not question.done.wait(self._patience if self._is_known else None):
             self._ask_at = self._clock() + _PAUSE
 
     def _ask(self, question: Question[Mapping[str, int]]) -> None:
@@ -88,7 +90,8 @@ class Epochs:
                 if question.answer is None:
                     self._ask_at = self._clock() + _PAUSE
                 else:
-                    self._numbers, self._ask_at = question.answer, question.began + _ASK_EVERY
+                    self._numbers, self._is_known = question.answer, True
+                    self._ask_at = question.began + _ASK_EVERY
         question.done.set()
 
 
@@ -152,6 +155,7 @@ class Space:
         One that is not `new` takes the place of the one before.
         """
         if new and not self._allowance.take(organization_id, len(value)):
+            self._meter.refused()
             return
         self._cache.set(key, value, ttl)
         self._meter.written(len(value))
@@ -191,13 +195,13 @@ class Spaces:
         cache: Cache,
         meters: Meters,
         epochs: Epochs,
-        allowance: Allowance,
+        allowance: Callable[[], Allowance],
         hot_images: int,
     ) -> None:
         self.cache = cache
         hot = {Namespace.IMAGE: hot_images} if cache.traits.shared else {}
         self._spaces = {
-            name: Space(name, cache, meters[name], epochs, allowance, hot.get(name, 0))
+            name: Space(name, cache, meters[name], epochs, allowance(), hot.get(name, 0))
             for name in Namespace
         }
 

@@ -22,7 +22,9 @@ STATS = Namespace.STATS
 
 
 def spaces(app: Application, cache: Cache) -> Spaces:
-    return Spaces(cache, app.services.meters, Epochs(app.services.storage), Allowance(2**40), 0)
+    return Spaces(
+        cache, app.services.meters, Epochs(app.services.storage), lambda: Allowance(2**40), 0
+    )
 
 
 @pytest.fixture

@@ -304,3 +304,43 @@ def test_codes_that_were_made_with_a_key_lead_on_at_once(owner: Api, acme: Tenan
     )
     assert made.status_code == 201
     assert owner.get("/r/brand-new").status_code == 302
+
+
+def test_what_is_remembered_of_an_image_is_of_one_organization(
+    app: Application, owner: Api, acme: Tenant, globex: Tenant
+) -> None:
+    assert owner.get(f"{acme.code_url}/image").status_code == 200
+    other = Api(app, {"Cookie": globex.cookies[Role.OWNER]})
+    assert other.get(f"{globex.url}/qr-codes/{acme.code.id}/image").status_code == 404
+    assert other.get(f"{globex.url}/qr-codes/{acme.code.id}/stats").status_code == 404
+
+
+def test_a_deleted_style_is_one_no_more(owner: Api, acme: Tenant) -> None:
+    url = f"{acme.code_url}/image?style={acme.style_id}"
+    assert owner.get(url).status_code == 200
+    assert owner.delete(f"{acme.url}/styles/{acme.style_id}").status_code == 204
+    assert owner.get(url).status_code == 422
+
+
+def test_the_use_of_a_key_is_noted_once_a_minute(
+    app: Application, acme: Tenant, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[object] = []
+    touch = app.services.storage.api_keys.touch
+    monkeypatch.setattr(
+        app.services.storage.api_keys, "touch", lambda *use: (noted.append(use), touch(*use))
+    )
+    caller = Api(app, {"Authorization": f"Bearer {acme.keys[Role.MEMBER]}"})
+    for _ in range(3):
+        assert caller.get(acme.url).status_code == 200
+    assert len(noted) == 1
+    clock.forward(seconds=61)
+    caller.get(acme.url)
+    assert len(noted) == 2
+
+
+def test_an_id_is_read_however_it_is_written(owner: Api, acme: Tenant) -> None:
+    for written in (acme.id, acme.id.hex, str(acme.id).upper(), f"{{{acme.id}}}"):
+        assert owner.get(f"/api/organizations/{written}").status_code == 200
+    for wrong in ("x", "-" * 36, "0" * 36, str(acme.id)[:-1]):
+        assert owner.get(f"/api/organizations/{wrong}").status_code == 404

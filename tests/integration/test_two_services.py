@@ -384,7 +384,7 @@ def test_a_cache_that_is_cleared_is_so_for_all_workers_within_a_second(
     app.services.open()
     try:
         cache, meter = app.services.cache, app.services.meters[Namespace.IMAGE]
-        space = Space(Namespace.IMAGE, cache, meter, Epochs(app.services.storage), Allowance(0))
+        space = Space(Namespace.IMAGE, cache, meter, Epochs(app.services.storage), Allowance(1))
         organization_id = UUID(url.rpartition("/")[2])
         key = space.key(organization_id, picture.headers["ETag"].strip('"'))
         assert cache.get(key) == picture.body

@@ -52,7 +52,7 @@ def read(meters: Meters, namespace: Namespace = IMAGE) -> Readings:
 
 
 def test_nothing_was_looked_for_at_first(meters: Meters) -> None:
-    nothing = Looks(0, 0, None, 0, 0, 0, 0, 0, None)
+    nothing = Looks(0, 0, None, 0, 0, 0, 0, 0, 0, None)
     assert meters.read().workers == 1
     assert set(meters.read().namespaces) == set(Namespace)
     assert read(meters) == Readings(nothing, nothing, nothing, 0, 0)

@@ -62,8 +62,10 @@ class Desk:
         self.meters = Meters(folder / "none")
         storage: Any = self.numbers
         self.epochs = Epochs(storage, lambda: self.now)
-        self.allowance = Allowance(100_000, lambda: self.now)
         self.spaces = Spaces(self.cache, self.meters, self.epochs, self.allowance, 2)
+
+    def allowance(self) -> Allowance:
+        return Allowance(100_000, lambda: self.now)
 
     @property
     def images(self) -> Space:
@@ -203,5 +205,10 @@ def test_an_organization_adds_no_more_than_its_allowance(desk: Desk) -> None:
     # Others have theirs, and what is replaced is none more.
     assert kept(OTHER, "first")
     assert kept(ONE, "again", new=False)
-    desk.now += 3600
-    assert kept(ONE, "later")
+    assert desk.looks(Namespace.IMAGE).refused == 3
+    # What was taken is given back evenly within ten minutes.
+    desk.now += 62
+    assert [kept(ONE, name) for name in ("later", "too soon")] == [True, False]
+    stats = desk.spaces[Namespace.STATS]
+    stats.keep(ONE, stats.key(ONE, "other things"), b"", 60)
+    assert desk.looks(Namespace.STATS).refused == 0
