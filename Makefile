@@ -11,7 +11,7 @@ SYSTEM := memcached:memcached zbarimg:zbar-tools curl:curl gs:ghostscript initdb
 export PATH := $(PATH):/usr/sbin:$(or $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin))),/usr/bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format load bench bench-shares bench-analytics clean system
+.PHONY: help run test lint format load bench bench-shares bench-analytics bench-cache clean system
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -46,6 +46,9 @@ bench-shares: $(VENV)/.installed-dev ## time redirects and images beside a bare 
 
 bench-analytics: $(VENV)/.installed-dev ## time statistics over 10,000,000 scans
 	$(BIN)/python -m loadtests.analytics
+
+bench-cache: $(VENV)/.installed-dev ## count what the cache finds, under attack and without memcached
+	$(BIN)/python -m loadtests.hits
 
 clean: ## remove the environment and what the tools left; the data in var/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -27,15 +27,17 @@ class Answer(NamedTuple):
 
 
 class Connection:
-    """An open connection, which asks one thing at a time."""
+    """An open connection, which asks one thing at a time, and counts what it has `asked`."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.asked = 0
         self._received = b""
 
     def ask(self, request: bytes) -> None:
         """Send a request."""
+        self.asked += 1
         self._received = b""
         self.socket.sendall(request)
 

@@ -64,6 +64,21 @@ class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unchanged: float
 
 
+class Hits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[hits]`: how much of what is looked for is found, and what it costs while a server is away.
+
+    `under_attack` is of the others' images. While a server is away, the 99th percentile may be
+    `away_p99_ms` above what it is otherwise; a server that is back is in use within `back_s`.
+    """
+
+    image: float
+    stats: float
+    timeline: float
+    under_attack: float
+    away_p99_ms: float
+    back_s: float
+
+
 class Targets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of `loadtests/targets.toml`."""
 
@@ -72,6 +87,7 @@ class Targets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drawing: dict[str, Bound]
     analytics: Analytics
     shares: Shares
+    hits: Hits
 
 
 def read() -> Targets:

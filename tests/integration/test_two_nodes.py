@@ -32,11 +32,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from msgspec import Struct
+from msgspec.structs import replace
 
 from core.app import create_app
 from core.domain.accounts import Credentials, OrganizationDraft, Role
 from core.domain.codes import CodeDraft
 from core.domain.validation import Secret
+from core.services import Services
 from core.services.meters import Namespace
 from core.settings import Settings, parse
 from tests.servers import Memcached
@@ -208,12 +210,30 @@ class TwoNodes(RuleBasedStateMachine):
         self.nodes = [create_app(each, clock=self.clock, seconds=lambda: self.now) for each in both]
         for app in self.nodes:
             app.services.open()
-            # NOTE: in real seconds. A storage that is slow is another matter.
-            app.services.lookups._patience = 60.0
-            setattr(app.services.images, "draw", self._dated(app.services.images.draw))  # noqa: B010
+            self._prepare(app.services)
         self._cleared = {name: History(START) for name in Namespace}
         self._watched: tuple[int, ...] = (0, 1)
         self.conditionally = False
+
+    def _prepare(self, services: Services) -> None:
+        """Have all that is made tell when, and the storage never taken for a slow one."""
+        services.lookups._patience = services.monitor._epochs._patience = 60.0
+        draw, statistics = services.images.draw, services.statistics
+
+        def dated(reckon: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *asked, **how: replace(reckon(*asked, **how), updated_at=self.clock())
+
+        made: dict[str, Any] = {
+            "stats": dated(statistics.stats),
+            "timeline": dated(statistics.timeline),
+        }
+        for name, reckon in made.items():
+            setattr(statistics, name, reckon)
+        setattr(  # noqa: B010
+            services.images,
+            "draw",
+            lambda plan: draw(plan) + f"<!--{self.clock().isoformat()}-->".encode(),
+        )
 
     def teardown(self) -> None:
         for app in self.nodes:
@@ -271,9 +291,6 @@ class TwoNodes(RuleBasedStateMachine):
                 app.services.cache.close()
         else:
             assert self.world.memcached.ask(b"flush_all") == b"OK\r\n"
-
-    def _dated(self, draw: Callable[..., bytes]) -> Callable[..., bytes]:
-        return lambda plan: draw(plan) + f"<!--{self.clock().isoformat()}-->".encode()
 
 
 class CodeState(NamedTuple):
@@ -566,10 +583,12 @@ class Counts(TwoNodes):
             assert tag == headers["If-None-Match"]
         else:
             self._tags[path] = tag
-            self._total_of_tag[tag] = self._total(namespace, answer.json)
+            self._total_of_tag[tag] = self._total(node, namespace, answer.json)
         assert self._total_of_tag[tag] in self._totals[code].told(node, self.now, LAG)
 
-    def _total(self, namespace: Namespace, told: dict[str, Any]) -> int:
+    def _total(self, node: int, namespace: Namespace, told: dict[str, Any]) -> int:
+        made_at = datetime.fromisoformat(told["updated_at"])
+        assert self.was_made_since_clearing(namespace, node, made_at)
         window = told["window"] if namespace is Namespace.STATS else told
         # The week ends with the day that it is now.
         end = datetime.fromisoformat(window["end"])

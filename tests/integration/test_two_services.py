@@ -11,7 +11,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,13 +22,15 @@ import pytest
 from core.app import create_app
 from core.services.allowance import Allowance
 from core.services.meters import Namespace
-from core.services.spaces import Epochs, Space
+from core.services.spaces import Epochs, Spaces
 from core.settings import load
 from tests.integration.service import PATIENCE, Answer, Service
 from tests.servers import Memcached, Postgres
 
 IN_FORCE = 1.0
 """So many seconds after a change, everybody tells what is so since then."""
+
+ATTEMPTS = 3
 
 PASSWORD = "correct horse battery"
 
@@ -256,13 +258,29 @@ class Change(NamedTuple):
     answer: object
 
 
-def watch_changes(
-    installation: Installation, changes: Mapping[str, Change], by: int | None = None
+def all_are_in_force_in_time(
+    installation: Installation,
+    prepare: Callable[[str], Mapping[str, Change]],
+    by: int | None = None,
 ) -> None:
-    """Make the changes one after the other, and hold what all workers tell against the promise.
+    """Hold what all workers tell, while changes are made, against the promise.
 
-    `by` is the number of the worker that makes them; None where another process does.
+    `prepare` makes what is to be changed, with the given ending of its names. `by` is the number of
+    the worker that makes the changes; None where another process does.
     """
+    # Where the machine is so busy that the database seems to be slow, services go on with what is
+    # known, which is another promise. One that is broken is so each time.
+    for attempt in range(ATTEMPTS):
+        late = _late(installation, prepare(f"{by}-{attempt}"), by)
+        if not late:
+            return
+    raise AssertionError("\n".join(late))
+
+
+def _late(
+    installation: Installation, changes: Mapping[str, Change], by: int | None
+) -> Sequence[str]:
+    """Make the changes one after the other; what was told too late that is so no more."""
     with installation.workers() as workers, installation.workers() as further:
         # Those that are watched are busy, and which of a service's workers comes first varies.
         maker = next(worker for worker in further if worker.pid == workers[by or 0].pid)
@@ -275,17 +293,19 @@ def watch_changes(
                 made_at[name] = time.monotonic()
             time.sleep(IN_FORCE)
             watch.wait_for_a_round()
+    late = []
     for name, change in changes.items():
         assert len({told.answer for told in watch.told_since(0.0, name)}) == 2
         told = watch.told_since(made_at[name], name)
         assert {each.worker for each in told} == set(range(len(workers)))
-        late = [
-            f"{each.answer} by worker {each.worker}, asked {each.asked_at - made_at[name]:.3f} s on"
-            for each in told
-            if each.answer != change.answer
-            and (each.worker == by or each.asked_at - made_at[name] >= IN_FORCE)
+        over = [each for each in told if each.answer != change.answer]
+        assert [each for each in over if each.worker == by] == [], name
+        late += [
+            f"{name}: {each.answer} by worker {each.worker}, asked {after:.3f} s after the change"
+            for each in over
+            if (after := each.asked_at - made_at[name]) >= IN_FORCE
         ]
-        assert late == [], name
+    return late
 
 
 def _status(path: str, headers: Mapping[str, str] | None = None) -> Question:
@@ -300,17 +320,24 @@ def _header(name: str, path: str, headers: Mapping[str, str] | None = None) -> Q
 def test_every_change_is_in_force_in_all_workers_of_both_services_within_a_second(
     installation: Installation, by: int
 ) -> None:
+    all_are_in_force_in_time(installation, lambda ending: _changes(installation, ending), by)
+
+
+def _changes(installation: Installation, ending: str) -> Mapping[str, Change]:
+    """All that there is to change, in the order in which it is."""
     url, owner = installation.url, installation.owner
     members = {
-        name: _member(installation, f"{name}-{by}") for name in ("leaves", "falls", "signs-out")
+        name: _member(installation, f"{name}-{ending}") for name in ("leaves", "falls", "signs-out")
     }
     red, green = (
-        installation.ask("POST", f"{url}/styles", {"name": f"{color}-{by}", "color": color})["id"]
+        installation.ask("POST", f"{url}/styles", {"name": f"{color}-{ending}", "color": color})[
+            "id"
+        ]
         for color in ("#a01010", "#106010")
     )
     codes = {}
     for slug in ("edited", "switched-off", "deleted"):
-        draft = {"slug": f"{slug}-{by}", "destination": "https://example.com", "style": red}
+        draft = {"slug": f"{slug}-{ending}", "destination": "https://example.com", "style": red}
         made = installation.ask("POST", f"{url}/qr-codes", draft)
         codes[slug] = f"{url}/qr-codes/{made['id']}"
     key = installation.ask("POST", f"{url}/api-keys", {"name": "Key", "role": "member"})
@@ -325,9 +352,9 @@ def test_every_change_is_in_force_in_all_workers_of_both_services_within_a_secon
 
         return make
 
-    changes = {
+    return {
         "destination": Change(
-            _header("Location", f"/r/edited-{by}"),
+            _header("Location", f"/r/edited-{ending}"),
             send("PATCH", codes["edited"], {"destination": "https://example.org"}),
             "https://example.org",
         ),
@@ -337,11 +364,11 @@ def test_every_change_is_in_force_in_all_workers_of_both_services_within_a_secon
             in_green.headers["ETag"],
         ),
         "deactivation": Change(
-            _status(f"/r/switched-off-{by}"),
+            _status(f"/r/switched-off-{ending}"),
             send("PATCH", codes["switched-off"], {"active": False}),
             410,
         ),
-        "deletion": Change(_status(f"/r/deleted-{by}"), send("DELETE", codes["deleted"]), 404),
+        "deletion": Change(_status(f"/r/deleted-{ending}"), send("DELETE", codes["deleted"]), 404),
         "removal": Change(
             _status(url, members["leaves"][1]),
             send("DELETE", f"{url}/members/{members['leaves'][0]}"),
@@ -363,7 +390,6 @@ def test_every_change_is_in_force_in_all_workers_of_both_services_within_a_secon
             401,
         ),
     }
-    watch_changes(installation, changes, by)
 
 
 def _image(installation: Installation) -> str:
@@ -376,29 +402,40 @@ def _image(installation: Installation) -> str:
 def test_a_cache_that_is_cleared_is_so_for_all_workers_within_a_second(
     installation: Installation,
 ) -> None:
-    url, owner, (first, second) = installation.url, installation.owner, installation.services
-    image = _image(installation)
-    picture = first.request("GET", image, None, owner)
-    # Somebody puts a picture into the cache that is not what should be drawn.
+    _, second = installation.services
+
+    def prepare(_: str) -> Mapping[str, Change]:
+        image, picture = _forged_image(installation)
+
+        def shown(worker: Worker) -> object:
+            return worker.ask("GET", image, None, installation.owner).body
+
+        with installation.workers() as workers:
+            assert picture not in {shown(worker) for worker in workers}
+        clear = Change(shown, lambda _: second.command("cache", "clear", "image"), picture)
+        return {"image": clear}
+
+    all_are_in_force_in_time(installation, prepare)
+
+
+def _forged_image(installation: Installation) -> tuple[str, bytes]:
+    """The address of an image, in whose place there is another one in the cache, and itself."""
+    image, (first, _) = _image(installation), installation.services
+    answer = first.request("GET", image, None, installation.owner)
     app = create_app(load(None, first.environ))
     app.services.open()
     try:
-        cache, meter = app.services.cache, app.services.meters[Namespace.IMAGE]
-        space = Space(Namespace.IMAGE, cache, meter, Epochs(app.services.storage), Allowance(1))
-        organization_id = UUID(url.rpartition("/")[2])
-        key = space.key(organization_id, picture.headers["ETag"].strip('"'))
-        assert cache.get(key) == picture.body
+        cache, epochs = app.services.cache, Epochs(app.services.storage)
+        images = Spaces(cache, app.services.meters, epochs, lambda: Allowance(1), 0)[
+            Namespace.IMAGE
+        ]
+        organization_id = UUID(installation.url.rpartition("/")[2])
+        key = images.key(organization_id, answer.headers["ETag"].strip('"'))
+        assert cache.get(key) == answer.body
         cache.set(key, b"another picture", 3600)
     finally:
         app.services.close()
-
-    def shown(worker: Worker) -> object:
-        return worker.ask("GET", image, None, owner).body
-
-    with installation.workers() as workers:
-        assert {shown(worker) for worker in workers} == {b"another picture"}
-    clear = Change(shown, lambda _: second.command("cache", "clear", "image"), picture.body)
-    watch_changes(installation, {"image": clear})
+    return image, answer.body
 
 
 def test_operators_are_told_what_all_workers_of_a_service_have_found(
