@@ -22,6 +22,8 @@ from core.errors import ConfigurationError, FieldProblem, InvalidFields
 T = TypeVar("T", bound=msgspec.Struct)
 
 _DIGITS = re.compile(r"0|-?[1-9][0-9]*")
+_EXACT = 2**53
+"""From here on, not every whole number is a float (RFC 8259, section 6)."""
 
 MAX_UNKNOWN = 100
 """How many unknown fields are named one by one, so that an answer stays in proportion."""
@@ -113,8 +115,9 @@ def collect(
                 problems.append(FieldProblem(f"{where}{name}", "is required"))
             continue
         try:
-            value = msgspec.convert(data[name], annotation, strict=strict, dec_hook=decode_hook)
-            _refuse_odd_digits(value, data[name])
+            sent = _whole(data[name])
+            value = msgspec.convert(sent, annotation, strict=strict, dec_hook=decode_hook)
+            _refuse_odd_texts(value, sent)
             refuse_control_characters(value)
             value = _in_utc(value)
         except (msgspec.ValidationError, ValueError) as error:
@@ -177,9 +180,23 @@ def refuse_control_characters(value: object) -> None:
         refuse_control_characters(value.reveal())
 
 
-def _refuse_odd_digits(value: object, given: object) -> None:
-    """Raise ValueError where a whole number came as a text other than its digits, such as 1e2."""
-    if type(value) is int and isinstance(given, str) and not _DIGITS.fullmatch(given):
+def _whole(value: object) -> object:
+    """A whole number as an integer, however it was written: JSON does not tell 2.0 from 2."""
+    if type(value) is float and value.is_integer() and abs(value) <= _EXACT:
+        return int(value)
+    return value
+
+
+def _refuse_odd_texts(value: object, given: object) -> None:
+    """Raise ValueError for texts that msgspec takes for more than they say.
+
+    It takes 1e2 for 100, and null for None.
+    """
+    if not isinstance(given, str):
+        return
+    if value is None:
+        raise ValueError("there is no way to write null here; leave it out")
+    if type(value) is int and not _DIGITS.fullmatch(given):
         raise ValueError("Expected int, got str")
 
 

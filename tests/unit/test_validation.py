@@ -41,6 +41,10 @@ class Form(Struct, frozen=True):
     at: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
 
 
+class Limited(Form, frozen=True):
+    limit: int | None = None
+
+
 class Server(Struct, frozen=True):
     host: str
     password: Secret
@@ -126,6 +130,24 @@ def test_a_whole_number_as_text_is_its_digits_and_a_fraction_may_have_an_exponen
         "count": "must be a whole number; got '1e2'"
     }
     assert read(Form, {"name": "a", "count": "0", "ratio": "1e2"}, strict=False).ratio == 100.0
+
+
+@pytest.mark.parametrize("text", ["null", "NULL", "Null"])
+def test_nothing_written_as_text_is_null(text: str) -> None:
+    data = {"name": "menu", "count": 1, "password": text, "limit": text}
+    value, problems = collect(Limited, data, strict=False)
+    assert value is None
+    assert [p.field for p in problems] == ["limit"]
+    assert "leave it out" in problems[0].message
+
+
+def test_a_whole_number_may_have_a_fraction_of_zero() -> None:
+    form = read(Form, {"name": "menu", "count": 2.0, "ratio": 3.0})
+    assert (form.count, type(form.count)) == (2, int)
+    assert (form.ratio, type(form.ratio)) == (3.0, float)
+    for count in (2.5, 1e300, float("inf"), float("nan")):
+        assert "count" in problems_of({"name": "menu", "count": count})
+    assert "got 2.0" in problems_of({"name": 2.0, "count": 1})["name"]
 
 
 @pytest.mark.parametrize("text", ["", "Menu — spring", "a\u00a0b", "👩‍🍳", "مطعم"])
