@@ -70,7 +70,7 @@ class Member(Struct, frozen=True):
     email: str
     name: str
     role: Role
-    created_at: datetime
+    created_at: Instant
 
 
 class Session(Struct, frozen=True):
@@ -120,22 +120,32 @@ _PART = r"[^@\s\x00-\x20\x7f\ud800-\udfff.]+"
 _EMAIL = re.compile(rf"[^@\s\x00-\x20\x7f\ud800-\udfff]{{1,64}}@{_PART}(\.{_PART})*")
 _ORGANIZATION_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
+Email = Annotated[
+    str, Meta(min_length=1, max_length=EMAIL_MAX, extra_json_schema={"format": "email"})
+]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
 Instant = Annotated[datetime, Meta(tz=True)]
-OrganizationSlug = Annotated[str, Meta(min_length=2, max_length=64)]
+OrganizationSlug = Annotated[
+    str,
+    Meta(
+        min_length=2,
+        max_length=64,
+        extra_json_schema={"pattern": f"^{_ORGANIZATION_SLUG.pattern}$"},
+    ),
+]
 
 
 class Credentials(Struct, frozen=True):
     """What a person signs in with."""
 
-    email: Annotated[str, Meta(min_length=1, max_length=EMAIL_MAX)]
+    email: Email
     password: Secret
 
 
 class UserDraft(Struct, frozen=True):
     """What is needed to create an account."""
 
-    email: Annotated[str, Meta(min_length=1, max_length=EMAIL_MAX)]
+    email: Email
     password: Secret
     name: Annotated[str, Meta(max_length=200)] = ""
 
@@ -157,7 +167,7 @@ class OrganizationChanges(Struct, frozen=True):
 class MemberDraft(Struct, frozen=True):
     """Whom to add to an organisation, and with which role."""
 
-    email: Annotated[str, Meta(min_length=1, max_length=EMAIL_MAX)]
+    email: Email
     role: Role
 
 

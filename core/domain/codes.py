@@ -40,10 +40,21 @@ _HOST = re.compile(r"[A-Za-z0-9._-]*")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}\ud800-\udfff]")
 
-Destination = Annotated[str, Meta(min_length=1, max_length=2048)]
+# What `extra_json_schema` holds is for descriptions of the interface alone; the checks below say in
+# better words what is wrong.
+Slug = Annotated[str, Meta(extra_json_schema={"pattern": f"^{_SLUG.pattern}$"})]
+Destination = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=2048,
+        examples=["https://example.com/menu"],
+        extra_json_schema={"format": "iri"},
+    ),
+]
 Title = Annotated[str, Meta(max_length=200)]
 Tag = Annotated[str, Meta(min_length=1, max_length=50)]
-Tags = Annotated[tuple[Tag, ...], Meta(max_length=20)]
+Tags = Annotated[tuple[Tag, ...], Meta(max_length=20, extra_json_schema={"uniqueItems": True})]
 Instant = Annotated[datetime, Meta(tz=True)]
 MaxScans = Annotated[int, Meta(ge=1, le=MAX_SCANS_LIMIT)]
 
@@ -76,7 +87,7 @@ class CodeDraft(Struct, frozen=True):
     """What is needed to create a code; without a slug a random one is drawn."""
 
     destination: Destination
-    slug: str | None = None
+    slug: Slug | None = None
     title: Title = ""
     tags: Tags = ()
     active: bool = True

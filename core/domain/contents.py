@@ -35,7 +35,8 @@ Line = Annotated[str, Meta(max_length=500)]
 Number = Annotated[str, Meta(max_length=60)]
 FilledLine = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"\S")]
 Lines = Annotated[str, Meta(max_length=4000)]
-Emails = Annotated[tuple[str, ...], Meta(max_length=MAX_ITEMS)]
+Mailbox = Annotated[str, Meta(extra_json_schema={"format": "email"})]
+Emails = Annotated[tuple[Mailbox, ...], Meta(max_length=MAX_ITEMS)]
 Numbers = Annotated[tuple[Number, ...], Meta(max_length=MAX_ITEMS)]
 Urls = Annotated[tuple[Destination, ...], Meta(max_length=MAX_ITEMS)]
 
@@ -276,7 +277,7 @@ class Email(_Document, frozen=True, tag="email"):
     and a plus sign too, because some readers take it for a space.
     """
 
-    to: Annotated[tuple[str, ...], Meta(min_length=1, max_length=MAX_ITEMS)]
+    to: Annotated[tuple[Mailbox, ...], Meta(min_length=1, max_length=MAX_ITEMS)]
     cc: Emails = ()
     bcc: Emails = ()
     subject: Line = ""

@@ -79,6 +79,12 @@ def logo_hole(size: int, percent: int) -> range:
     return range(size // 2 - half, size // 2 + half + 1)
 
 
+# What `extra_json_schema` holds is for descriptions of the interface alone; `look_rules` say in
+# better words what is wrong.
+Color = Annotated[str, Meta(extra_json_schema={"pattern": f"^{_HEX.pattern}$"})]
+Background = Annotated[
+    str, Meta(extra_json_schema={"pattern": f"^({_HEX.pattern}|{TRANSPARENT})$"})
+]
 LogoSize = Annotated[int, Meta(ge=5, le=100)]
 Caption = Annotated[str, Meta(max_length=MAX_CAPTION)]
 StyleName = Annotated[str, Meta(min_length=1, max_length=60)]
@@ -90,8 +96,8 @@ class LookOptions(Struct, frozen=True):
     `logo` is the id of an uploaded logo, or "none".
     """
 
-    color: str | UnsetType = UNSET
-    background: str | UnsetType = UNSET
+    color: Color | UnsetType = UNSET
+    background: Background | UnsetType = UNSET
     shape: ModuleShape | UnsetType = UNSET
     finder_shape: FinderShape | UnsetType = UNSET
     logo: str | UnsetType = UNSET

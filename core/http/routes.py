@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Collection, Mapping
+from functools import lru_cache, partial
 from uuid import UUID
 
 import falcon
@@ -11,10 +11,12 @@ from falcon.routing import BaseConverter, UUIDConverter
 from msgspec import Struct
 
 from core.domain.accounts import Role
+from core.http import openapi
 from core.http.request import Request
 from core.http.resources import (
     cache,
     codes,
+    description,
     downloads,
     health,
     images,
@@ -130,6 +132,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/r/{slug:segment}", redirect.Redirect, {"GET": Access.PUBLIC}),
     Route("/R/{slug:segment}", redirect.Redirect, {"GET": Access.PUBLIC}),
     Route("/i/{signature:segment}/{file:segment}", images.SignedImage, {"GET": Access.PUBLIC}),
+    Route("/api/openapi.json", description.Description, {"GET": Access.PUBLIC}),
     Route("/health/live", health.Live, {"GET": Access.PUBLIC}),
     Route("/health/ready", health.Ready, {"GET": Access.PUBLIC}),
 )
@@ -165,7 +168,11 @@ _uuid = lru_cache(4096)(UUID)
 def install(
     app: falcon.App[Request, falcon.Response], services: Services, settings: Settings
 ) -> None:
-    """Add every route to `app`; refuses a responder without a rule and a rule without responder."""
+    """Add every route to `app`.
+
+    Refuses a responder without a rule and a rule without responder, and a responder that does not
+    declare what it takes and answers.
+    """
     app.router_options.converters["segment"] = SegmentConverter
     app.router_options.converters["uuid"] = IdConverter
     for route in ROUTES:
@@ -173,8 +180,22 @@ def install(
         if responders != set(route.access):
             differing = ", ".join(sorted(responders ^ set(route.access)))
             raise AssertionError(f"{route.path}: rules and responders differ in {differing}")
+        undeclared = _undeclared(route.resource, responders)
+        if undeclared:
+            raise AssertionError(f"{route.path}: not declared are {', '.join(undeclared)}")
         resource = route.resource(services, settings)
         resource.access = route.access
+        if isinstance(resource, description.Description):
+            resource.make = partial(openapi.document, ROUTES, services, settings)
         app.add_route(route.path, resource)
     # Falcon asks a sink where no route fits; people who mistype a short link get a page there too.
     app.add_sink(redirect.lost, prefix=r"/[rR](?:/|$)")
+
+
+def _undeclared(resource: type[Resource], methods: Collection[str]) -> list[str]:
+    """What the resource does not declare of its responders, or declares of others."""
+    sending = {"POST", "PUT", "PATCH"}
+    return [
+        *(f"the answers of {method}" for method in sorted(resource.answers.keys() ^ methods)),
+        *(f"the body of {m}" for m in sorted((sending & set(methods)) - resource.bodies.keys())),
+    ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from msgspec import Meta, Raw, Struct
 
 from core.domain.accounts import ApiKey, Member, Organization, Principal, Role, User
-from core.domain.codes import BusinessCode, Code, CodePage, Tag
+from core.domain.codes import BusinessCode, Code, CodeDraft, CodePage, Instant, Tag
+from core.domain.contents import Content
 from core.domain.images import QUIET_ZONE, ErrorCorrection, ImageOptions, Margin, StyleChoice
 from core.domain.logos import LogoInfo, LogoType
 from core.domain.looks import FinderShape, ModuleShape, Style
@@ -29,7 +29,7 @@ class OrganizationView(Struct, frozen=True):
     name: str
     slug: str
     role: Role
-    created_at: datetime
+    created_at: Instant
 
     @classmethod
     def of(cls, organization: Organization, role: Role) -> OrganizationView:
@@ -66,9 +66,9 @@ class ApiKeyView(Struct, frozen=True):
     name: str
     role: Role
     prefix: str
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None
+    created_at: Instant
+    expires_at: Instant | None
+    last_used_at: Instant | None
     operator: bool
 
     @classmethod
@@ -95,7 +95,7 @@ class SessionView(Struct, frozen=True):
 
     user: UserView | None
     api_key: ApiKeyView | None
-    expires_at: datetime | None
+    expires_at: Instant | None
     organizations: Sequence[OrganizationView]
 
     @classmethod
@@ -128,14 +128,14 @@ class CodeView(Struct, frozen=True):
     title: str
     tags: Sequence[str]
     active: bool
-    valid_from: datetime | None
-    valid_until: datetime | None
+    valid_from: Instant | None
+    valid_until: Instant | None
     max_scans: int | None
     forward_query: bool
     style: UUID | None
     revision: int
-    created_at: datetime
-    updated_at: datetime
+    created_at: Instant
+    updated_at: Instant
     scans_total: int
 
     @classmethod
@@ -166,6 +166,12 @@ class CodeList(Struct, frozen=True):
         )
 
 
+class CodesDraft(Struct, frozen=True):
+    """The codes that are to be created, all or none."""
+
+    codes: Annotated[Sequence[CodeDraft], Meta(min_length=1)]
+
+
 class CodesCreated(Struct, frozen=True):
     """The codes that one request created, in the order in which they were sent."""
 
@@ -189,16 +195,29 @@ class SheetQuery(SheetOptions, frozen=True):
     style: StyleChoice | None = None
 
 
-class BusinessCodeDraft(Struct, frozen=True):
-    """What the business code is to encode: a text, or a typed content (`core.domain.contents`)."""
+SENT_CONTENT = str | Content
+"""What `core.domain.content_reading` reads."""
 
-    content: Any
+# Read there and not by msgspec, which could not tell what is wrong: only its description is here.
+SentContent = Annotated[Any, Meta(extra_json_schema={"$ref": "#/components/schemas/SentContent"})]
+
+
+class BusinessCodeDraft(Struct, frozen=True):
+    """What the business code is to encode: a text, or a typed content."""
+
+    content: SentContent
+
+
+class ImageDraft(ImageOptions, frozen=True, kw_only=True):
+    """What an image is to encode, a text or a typed content, and how it is drawn."""
+
+    content: SentContent
 
 
 class BusinessCodeView(Struct, frozen=True):
     """What the business code encodes: as it was sent, and as the text that is in the symbol."""
 
-    content: str | Raw
+    content: SentContent
     encoded: str
 
     @classmethod
@@ -227,8 +246,8 @@ class StyleView(Struct, frozen=True):
     logo: UUID | None
     logo_size: int
     caption: str
-    created_at: datetime
-    updated_at: datetime
+    created_at: Instant
+    updated_at: Instant
 
     @classmethod
     def of(cls, style: Style) -> StyleView:
@@ -257,7 +276,7 @@ class LogoView(Struct, frozen=True):
     media_type: LogoType
     width: float
     height: float
-    created_at: datetime
+    created_at: Instant
 
     @classmethod
     def of(cls, logo: LogoInfo) -> LogoView:
@@ -314,7 +333,7 @@ class ScansQuery(Struct, frozen=True):
 class ScanView(Struct, frozen=True):
     """One scan, without anything that could tell who it was; what is not known of it is empty."""
 
-    at: datetime
+    at: Instant
     bot: bool
     unique: bool
     country: str

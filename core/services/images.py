@@ -297,6 +297,11 @@ class ImageService:
             options = replace(options, logo=str(logo.info.id))
         return self.picture(self.plan(content, options, look, logo, limits=limits))
 
+    @property
+    def formats(self) -> Mapping[str, str]:
+        """The media type of each format that is offered."""
+        return {name: renderer.media_type for name, renderer in sorted(self._renderers.items())}
+
     def format_of(self, extension: str) -> str | None:
         """The format whose files end like this."""
         for name, renderer in self._renderers.items():

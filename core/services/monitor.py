@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from msgspec import Struct
 
+from core.domain.codes import Instant
 from core.ports import Cache
 from core.services.meters import Meters, Namespace, Readings
 from core.services.spaces import Epochs
@@ -30,7 +30,7 @@ class CacheReport(Struct, frozen=True):
     evictions: int | None
     servers: tuple[str, ...]
     aside: tuple[str, ...]
-    since: datetime
+    since: Instant
     workers: int
     namespaces: Mapping[str, Readings]
 

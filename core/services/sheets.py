@@ -43,6 +43,11 @@ class Sheets:
         """Get ready: `offload` does the printing from now on."""
         self._offload = offload
 
+    @property
+    def formats(self) -> Mapping[str, str]:
+        """The media type of each format that is offered."""
+        return {name: printer.media_type for name, printer in sorted(self._printers.items())}
+
     def printer(self, document_format: str) -> SheetPrinter:
         """The printer of a format; raises NotFound where none is enabled."""
         printer = self._printers.get(document_format)

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from msgspec import Struct
 from msgspec.structs import astuple
 
+from core.domain.codes import Instant
 from core.domain.periods import Interval, Window, between, parse_end
 from core.domain.scans import (
     SLOT,
@@ -53,7 +54,7 @@ class Selection(Struct, frozen=True):
 class Point(Struct, frozen=True):
     """One bucket of a timeline; `start` carries the zone's offset of that moment."""
 
-    start: datetime
+    start: Instant
     scans: int
     unique: int
 
@@ -64,8 +65,8 @@ class Previous(Struct, frozen=True):
     `change` is the growth of `total`, 0.5 for half as much again; null where there was nothing.
     """
 
-    start: datetime
-    end: datetime
+    start: Instant
+    end: Instant
     total: int
     unique: int
     change: float | None
@@ -83,13 +84,13 @@ class Timeline(Struct, frozen=True):
     period: str | None
     interval: Interval
     timezone: str
-    start: datetime
-    end: datetime
+    start: Instant
+    end: Instant
     total: int
     unique: int
     points: tuple[Point, ...]
     previous: Previous | None
-    updated_at: datetime | None
+    updated_at: Instant | None
 
 
 class Recent(Struct, frozen=True):
@@ -114,8 +115,8 @@ class Breakdown(Struct, frozen=True):
     `weekdays` has seven rows from Monday on, each with 24 hours, by the clocks of `timezone`.
     """
 
-    start: datetime
-    end: datetime
+    start: Instant
+    end: Instant
     timezone: str
     total: int
     unique: int
@@ -133,11 +134,11 @@ class Stats(Struct, frozen=True):
     scans: int
     unique: int
     bots: int
-    first_scan_at: datetime | None
-    last_scan_at: datetime | None
+    first_scan_at: Instant | None
+    last_scan_at: Instant | None
     recent: dict[str, Recent]
     window: Breakdown
-    updated_at: datetime | None
+    updated_at: Instant | None
 
 
 class Statistics:

@@ -1,11 +1,11 @@
-"""What every resource is: responders, an access rule for each, and the type of their query."""
+"""What every resource is: responders, an access rule for each, and what they take and answer."""
 
 from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import falcon
 import msgspec
@@ -37,15 +37,58 @@ Queries = Mapping[str, type[Struct]]
 """The types of query parameters, by method."""
 
 
+Media = Sequence[str] | Callable[[Services], Iterable[str]]
+"""Media types, or what tells them where plugins decide which there are."""
+
+
+class Body(Struct, frozen=True):
+    """A body that is not JSON, by its media types."""
+
+    media: Media
+
+
+class Answer(Struct, frozen=True):
+    """One of the answers of a responder.
+
+    `document` is the type of the JSON document that is sent, and `media` are other media types
+    that may be sent; without either there is no body. `headers` are those that tell something
+    beside the body. A `tagged` answer has an entity tag, and is 304 for those who name it.
+    """
+
+    document: Any = None
+    status: int = 200
+    media: Media = ()
+    headers: Sequence[str] = ()
+    tagged: bool = False
+
+
+Bodies = Mapping[str, Any]
+"""What is sent in the body, by method: the type of a JSON document, a `Body`, or None."""
+
+Answers = Mapping[str, Sequence[Answer | int]]
+"""How a method may be answered; a number is the status of a problem document.
+
+The problems that follow from the access rule, the address, the query and the body are not listed.
+"""
+
+Headers = Mapping[str, Mapping[str, Any]]
+"""The type of each header that a method takes besides those of HTTP itself."""
+
+
 class Resource:
     """The base of all resources.
 
     `access` comes from the route table. `queries` names the type of the query parameters by
-    method; a method that is not named takes none.
+    method; a method that is not named takes none. `bodies`, `answers` and `headers` say what the
+    OpenAPI document tells, and nothing else: every responder has its answers there, and every
+    POST, PUT and PATCH its body.
     """
 
     access: Mapping[str, Rule]
     queries: ClassVar[Queries] = {}
+    bodies: ClassVar[Bodies] = {}
+    answers: ClassVar[Answers] = {}
+    headers: ClassVar[Headers] = {}
 
     def __init__(self, services: Services, settings: Settings) -> None:
         self.services = services

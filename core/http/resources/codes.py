@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 import falcon
+from msgspec import Meta
 
-from core.domain.codes import CodeQuery
+from core.domain.codes import CodeChanges, CodeDraft, CodeQuery
 from core.errors import InvalidFields
 from core.http.request import Request
-from core.http.resources.base import Queries, Resource, put_json
-from core.http.schemas import CodeList, CodesCreated, CodeView
+from core.http.resources.base import Answer, Answers, Bodies, Headers, Queries, Resource, put_json
+from core.http.schemas import CodeList, CodesCreated, CodesDraft, CodeView
 
 
 class Codes(Resource):
     """`/api/organizations/{org_id}/qr-codes`."""
 
     queries: ClassVar[Queries] = {"GET": CodeQuery}
+    bodies: ClassVar[Bodies] = {"POST": CodeDraft}
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(CodeList),),
+        "POST": (Answer(CodeView, 201, headers=("Location",)), 409),
+    }
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """List a page of codes."""
@@ -35,6 +41,22 @@ class Codes(Resource):
 class BulkCodes(Resource):
     """`/api/organizations/{org_id}/qr-codes/bulk`."""
 
+    bodies: ClassVar[Bodies] = {"POST": CodesDraft}
+    answers: ClassVar[Answers] = {"POST": (Answer(CodesCreated, 201), 409)}
+    headers: ClassVar[Headers] = {
+        "POST": {
+            "Idempotency-Key": Annotated[
+                str,
+                Meta(
+                    description="Within a day, the same codes under the same key are created once.",
+                    min_length=1,
+                    max_length=255,
+                    extra_json_schema={"pattern": "^[!-~]+$"},
+                ),
+            ]
+        }
+    }
+
     def on_post(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Create many codes, all or none; an Idempotency-Key makes a repetition harmless."""
         codes = self.services.codes
@@ -45,6 +67,13 @@ class BulkCodes(Resource):
 
 class Code(Resource):
     """`/api/organizations/{org_id}/qr-codes/{qr_id}`."""
+
+    bodies: ClassVar[Bodies] = {"PATCH": CodeChanges}
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(CodeView),),
+        "PATCH": (Answer(CodeView), 409),
+        "DELETE": (Answer(status=204),),
+    }
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """Tell everything about the code."""

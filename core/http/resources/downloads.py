@@ -10,7 +10,7 @@ import falcon
 from core.domain.images import ImageOptions
 from core.domain.sheets import SheetOptions, sheet_of
 from core.http.request import Request
-from core.http.resources.base import Queries, Resource
+from core.http.resources.base import Answer, Answers, Queries, Resource
 from core.http.schemas import ArchiveQuery, SheetQuery
 
 
@@ -18,6 +18,9 @@ class Archive(Resource):
     """`/api/organizations/{org_id}/qr-codes/images.zip`."""
 
     queries: ClassVar[Queries] = {"GET": ArchiveQuery}
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(media=("application/zip",), headers=("Content-Disposition",)),)
+    }
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Send the images of the organisation's codes, as they are drawn."""
@@ -31,6 +34,14 @@ class Sheet(Resource):
     """`/api/organizations/{org_id}/qr-codes/sheet.{sheet_format}`."""
 
     queries: ClassVar[Queries] = {"GET": SheetQuery}
+    answers: ClassVar[Answers] = {
+        "GET": (
+            Answer(
+                media=lambda services: services.sheets.formats.values(),
+                headers=("Content-Disposition",),
+            ),
+        )
+    }
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, sheet_format: str) -> None:
         """Send the organisation's codes as labels to print."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 import falcon
 
 from core.errors import StorageUnavailable
 from core.http.request import Request
-from core.http.resources.base import Resource, put_json
+from core.http.resources.base import Answer, Answers, Resource, put_json
 from core.http.schemas import Health
 from core.services.journal.drainer import status
 
 
 class Live(Resource):
     """`/health/live`: 200 as long as the process answers at all."""
+
+    answers: ClassVar[Answers] = {"GET": (Answer(Health),)}
 
     def on_get(self, req: Request, resp: falcon.Response) -> None:
         """Say so."""
@@ -30,6 +33,8 @@ has not stored a scan for so long is behind."""
 
 class Ready(Resource):
     """`/health/ready`: 200 once requests can be served, 503 with the reason until then."""
+
+    answers: ClassVar[Answers] = {"GET": (Answer(Health), Answer(Health, 503))}
 
     def on_get(self, req: Request, resp: falcon.Response) -> None:
         """Ask the storage, and whether its schema is the one that this version needs."""

@@ -20,8 +20,8 @@ from core.domain.validation import collect, read
 from core.errors import InvalidFields, NotFound
 from core.http.conditional import names_any, not_modified
 from core.http.request import Request
-from core.http.resources.base import Queries, Resource, put_json
-from core.http.schemas import BusinessCodeDraft, BusinessCodeView
+from core.http.resources.base import Answer, Answers, Bodies, Queries, Resource, put_json
+from core.http.schemas import BusinessCodeDraft, BusinessCodeView, ImageDraft
 from core.http.schemas import ImageAddress as ImageAddressDocument
 from core.services import Services
 from core.services.images import Plan
@@ -34,10 +34,19 @@ _MAX_SIGNED = 2000
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
+def _drawn(*, tagged: bool) -> Answer:
+    return Answer(
+        media=lambda services: services.images.formats.values(),
+        headers=("Content-Disposition", "Content-Security-Policy"),
+        tagged=tagged,
+    )
+
+
 class _Image(Resource):
     """Answers with an image; what it encodes, the subclasses know."""
 
     queries: ClassVar[Queries] = {"GET": ImageOptions}
+    answers: ClassVar[Answers] = {"GET": (_drawn(tagged=True),)}
 
     def plan(
         self,
@@ -86,6 +95,8 @@ class Image(_Image):
 class ImageAddress(_Image):
     """`/api/organizations/{org_id}/qr-codes/{qr_id}/image-url`."""
 
+    answers: ClassVar[Answers] = {"GET": (Answer(ImageAddressDocument),)}
+
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """Tell the public address of this image, which shows this look for ever."""
         options: ImageOptions = req.context.query
@@ -103,6 +114,9 @@ class SignedImage(_Image):
     """`/i/{signature}/{qr_id}.{format}`."""
 
     queries: ClassVar[Queries] = {"GET": SignedOptions}
+    answers: ClassVar[Answers] = {
+        "GET": (_drawn(tagged=True), Answer(status=301, headers=("Location",)), 503)
+    }
 
     def __init__(self, services: Services, settings: Settings) -> None:
         super().__init__(services, settings)
@@ -151,6 +165,8 @@ class Images(_Image):
     """`/api/organizations/{org_id}/images`."""
 
     queries: ClassVar[Queries] = {}
+    bodies: ClassVar[Bodies] = {"POST": ImageDraft}
+    answers: ClassVar[Answers] = {"POST": (_drawn(tagged=False),)}
 
     def on_post(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Send an image of the content in the body; nothing is stored."""
@@ -185,6 +201,12 @@ class BusinessImage(_Image):
 
 class BusinessCode(Resource):
     """`/api/organizations/{org_id}/qr-business`."""
+
+    bodies: ClassVar[Bodies] = {"PUT": BusinessCodeDraft}
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(BusinessCodeView),),
+        "PUT": (Answer(BusinessCodeView),),
+    }
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Tell what the business code encodes."""

@@ -11,12 +11,22 @@ from msgspec import Struct
 from core.domain.logos import LogoName, LogoType
 from core.http.conditional import not_modified
 from core.http.request import Request
-from core.http.resources.base import Queries, Resource, put_json, read_body
+from core.http.resources.base import (
+    Answer,
+    Answers,
+    Bodies,
+    Body,
+    Queries,
+    Resource,
+    put_json,
+    read_body,
+)
 from core.http.schemas import LogoList, LogoView
 
 # A picture that is opened by itself is a document: it may run and load nothing.
 _CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _FOR_EVER = "private, max-age=31536000, immutable"
+_TYPES = tuple(kind.value for kind in LogoType)
 
 
 class LogoQuery(Struct, frozen=True):
@@ -29,6 +39,11 @@ class Logos(Resource):
     """`/api/organizations/{org_id}/logos`."""
 
     queries: ClassVar[Queries] = {"POST": LogoQuery}
+    bodies: ClassVar[Bodies] = {"POST": Body(_TYPES)}
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(LogoList),),
+        "POST": (Answer(LogoView, 201, headers=("Location",)), 409),
+    }
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """List the logos."""
@@ -47,6 +62,11 @@ class Logos(Resource):
 
 class Logo(Resource):
     """`/api/organizations/{org_id}/logos/{logo_id}`."""
+
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(media=_TYPES, headers=("Content-Security-Policy",), tagged=True),),
+        "DELETE": (Answer(status=204), 409),
+    }
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, logo_id: UUID) -> None:
         """Send the picture itself, which never changes."""
@@ -71,7 +91,7 @@ def _media_type(req: Request) -> LogoType:
     try:
         return LogoType((req.content_type or "").partition(";")[0].strip().lower())
     except ValueError:
-        allowed = ", ".join(kind.value for kind in LogoType)
+        allowed = ", ".join(_TYPES)
         raise falcon.HTTPUnsupportedMediaType(
             description=f"Send the picture itself as the body, with one of the types {allowed}.",
             headers={"Accept": allowed},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
 from uuid import UUID
 
 import falcon
@@ -16,9 +17,10 @@ from core.domain.accounts import (
     check_email,
     check_organization_slug,
 )
+from core.domain.accounts import Member as MemberView
 from core.domain.validation import field_rules, read
 from core.http.request import Request
-from core.http.resources.base import Resource, put_json
+from core.http.resources.base import Answer, Answers, Bodies, Resource, put_json
 from core.http.schemas import (
     ApiKeyList,
     ApiKeyView,
@@ -35,6 +37,12 @@ _email_rules = field_rules(email=check_email)
 class Organizations(Resource):
     """`/api/organizations`."""
 
+    bodies: ClassVar[Bodies] = {"POST": OrganizationDraft}
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(OrganizationList),),
+        "POST": (Answer(OrganizationView, 201, headers=("Location",)), 409),
+    }
+
     def on_get(self, req: Request, resp: falcon.Response) -> None:
         """List the caller's organisations."""
         pairs = self.services.accounts.organizations(req.context.principal)
@@ -50,6 +58,13 @@ class Organizations(Resource):
 
 class Organization(Resource):
     """`/api/organizations/{org_id}`."""
+
+    bodies: ClassVar[Bodies] = {"PATCH": OrganizationChanges}
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(OrganizationView),),
+        "PATCH": (Answer(OrganizationView), 409),
+        "DELETE": (Answer(status=204),),
+    }
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Tell name and slug."""
@@ -71,6 +86,12 @@ class Organization(Resource):
 class Members(Resource):
     """`/api/organizations/{org_id}/members`."""
 
+    bodies: ClassVar[Bodies] = {"POST": MemberDraft}
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(MemberList),),
+        "POST": (Answer(MemberView, 201), 409),
+    }
+
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """List the members."""
         put_json(resp, MemberList(self.services.organizations.members(org_id)))
@@ -84,6 +105,12 @@ class Members(Resource):
 
 class Member(Resource):
     """`/api/organizations/{org_id}/members/{user_id}`."""
+
+    bodies: ClassVar[Bodies] = {"PATCH": MemberChanges}
+    answers: ClassVar[Answers] = {
+        "PATCH": (Answer(MemberView), 409),
+        "DELETE": (Answer(status=204), 409),
+    }
 
     def on_patch(self, req: Request, resp: falcon.Response, org_id: UUID, user_id: UUID) -> None:
         """Give the member another role."""
@@ -102,6 +129,12 @@ class Member(Resource):
 class ApiKeys(Resource):
     """`/api/organizations/{org_id}/api-keys`."""
 
+    bodies: ClassVar[Bodies] = {"POST": ApiKeyDraft}
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(ApiKeyList),),
+        "POST": (Answer(NewApiKeyView, 201),),
+    }
+
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """List the keys, without their tokens."""
         keys = self.services.organizations.keys(org_id)
@@ -117,6 +150,8 @@ class ApiKeys(Resource):
 
 class ApiKey(Resource):
     """`/api/organizations/{org_id}/api-keys/{key_id}`."""
+
+    answers: ClassVar[Answers] = {"DELETE": (Answer(status=204),)}
 
     def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID, key_id: UUID) -> None:
         """End the key at once."""

@@ -16,7 +16,7 @@ from core.errors import Gone, NotFound, StorageUnavailable
 from core.http import problems
 from core.http.client import client_address, is_trusted, networks, opted_out
 from core.http.request import Request
-from core.http.resources.base import AnyQuery, Queries, Resource
+from core.http.resources.base import Answer, Answers, AnyQuery, Queries, Resource
 from core.services import Services
 from core.settings import Settings
 
@@ -35,6 +35,13 @@ class Redirect(Resource):
     """`/r/{slug}`: 302 and never kept, so that an edit works at once and every scan is seen."""
 
     queries: ClassVar[Queries] = {"GET": AnyQuery}
+    answers: ClassVar[Answers] = {
+        "GET": (
+            Answer(status=302, headers=("Location",)),
+            # Browsers are shown a page.
+            *(Answer(problems.Problem, status, ("text/html",)) for status in (404, 410, 503)),
+        )
+    }
 
     def __init__(self, services: Services, settings: Settings) -> None:
         super().__init__(services, settings)

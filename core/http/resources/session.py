@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import falcon
 
 from core.domain.accounts import Credentials, Principal
 from core.domain.validation import read
 from core.http.request import Request
-from core.http.resources.base import Resource, put_json
+from core.http.resources.base import Answer, Answers, Bodies, Resource, put_json
 from core.http.schemas import SessionView
 
 
 class Session(Resource):
     """`/api/session`."""
+
+    bodies: ClassVar[Bodies] = {"POST": Credentials}
+    answers: ClassVar[Answers] = {
+        "POST": (Answer(SessionView, 201, headers=("Set-Cookie",)), 401, 503),
+        "GET": (Answer(SessionView),),
+        "DELETE": (Answer(status=204, headers=("Set-Cookie",)),),
+    }
 
     def on_post(self, req: Request, resp: falcon.Response) -> None:
         """Sign in and set the cookie."""

@@ -17,11 +17,13 @@ from core.domain.scans import RecordedScan
 from core.errors import FieldProblem, InvalidFields
 from core.http.conditional import not_modified
 from core.http.request import Request
-from core.http.resources.base import Queries, Resource, put_json
+from core.http.resources.base import Answer as Sent
+from core.http.resources.base import Answers, Queries, Resource, put_json
 from core.http.schemas import ScanList, ScansQuery, ScanView, StatsQuery, TimelineQuery
 from core.services.answers import Answer
 from core.services.chart import draw
 from core.services.meters import Namespace
+from core.services.statistics import Stats as StatsDocument
 from core.services.statistics import Timeline as TimelineDocument
 
 _CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
@@ -37,6 +39,9 @@ class _Timeline(Resource):
     """Answers with a timeline, as JSON, CSV or a chart; of what, the subclasses know."""
 
     queries: ClassVar[Queries] = {"GET": TimelineQuery}
+    answers: ClassVar[Answers] = {
+        "GET": (Sent(TimelineDocument, media=("text/csv", "image/svg+xml"), tagged=True),)
+    }
 
     def answer(
         self,
@@ -97,6 +102,9 @@ class Scans(Resource):
     """`/api/organizations/{org_id}/qr-codes/{qr_id}/scans`."""
 
     queries: ClassVar[Queries] = {"GET": ScansQuery}
+    answers: ClassVar[Answers] = {
+        "GET": (Sent(ScanList, media=("text/csv",), headers=("Content-Disposition",)),)
+    }
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """List the scans of one code, newest first: a page as JSON, or all of them as CSV."""
@@ -121,6 +129,7 @@ class _Stats(Resource):
     """Answers with numbers; of what, the subclasses know."""
 
     queries: ClassVar[Queries] = {"GET": StatsQuery}
+    answers: ClassVar[Answers] = {"GET": (Sent(StatsDocument, tagged=True),)}
 
     def answer(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID | None) -> None:
         """Send the numbers."""

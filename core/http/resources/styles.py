@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
 from uuid import UUID
 
 import falcon
 
 from core.http.request import Request
-from core.http.resources.base import Resource, put_json
+from core.http.resources.base import Answer, Answers, Bodies, Resource, put_json
 from core.http.schemas import StyleList, StyleView
+from core.services.styles import StyleChanges, StyleDraft
 
 
 class Styles(Resource):
     """`/api/organizations/{org_id}/styles`."""
+
+    bodies: ClassVar[Bodies] = {"POST": StyleDraft}
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(StyleList),),
+        "POST": (Answer(StyleView, 201, headers=("Location",)), 409),
+    }
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """List the styles."""
@@ -29,6 +37,13 @@ class Styles(Resource):
 
 class Style(Resource):
     """`/api/organizations/{org_id}/styles/{style_id}`."""
+
+    bodies: ClassVar[Bodies] = {"PATCH": StyleChanges}
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(StyleView),),
+        "PATCH": (Answer(StyleView), 409),
+        "DELETE": (Answer(status=204), 409),
+    }
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, style_id: UUID) -> None:
         """Tell everything about the style."""
