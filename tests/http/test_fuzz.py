@@ -1,0 +1,283 @@
+"""Whatever is sent is understood or refused with a problem document: nothing breaks the service.
+
+Each parser of something from outside is given what nobody would send on purpose. Requests are
+made as a WSGI server makes them, so that bytes come through that no honest client can write.
+Journals, contents, fields and keys of caches have more tests of this kind in `tests/unit`.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+from urllib.parse import quote
+from zlib import crc32
+
+import msgspec
+import pytest
+from falcon.testing import create_environ
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from core.app import Application
+from core.domain.accounts import Role
+from core.http.problems import Problem
+from core.services.journal.records import read
+from tests.http.conftest import LOGO, Tenant
+from tests.http.test_logos import png
+
+fuzzed = settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+RAW = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=60)
+"""The value of a header as WSGI hands it over: any bytes, as if they were Latin-1 (PEP 3333)."""
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["", "0", "2026-05-06T12:00:00Z", "https://example.com", "\0", "null"])
+)
+
+
+def named(fields: tuple[str, ...]) -> st.SearchStrategy[Any]:
+    """Documents, many of whose fields have the names of real ones."""
+    names = st.sampled_from(fields) | st.text(max_size=5)
+    return st.recursive(
+        SCALARS,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=6),
+        max_leaves=12,
+    )
+
+
+class Caller:
+    """Sends requests as the owner of Acme, and looks at every answer."""
+
+    def __init__(self, app: Application, acme: Tenant) -> None:
+        self._app = app
+        self._key = f"Bearer {acme.keys[Role.OWNER]}"
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        body: bytes = b"",
+        **raw: str,
+    ) -> tuple[int, dict[str, str], bytes]:
+        """The answer; `path` is decoded already, `raw` are entries of WSGI's environment."""
+        environ = create_environ("/", method=method, body=body)
+        environ |= {"PATH_INFO": path, "QUERY_STRING": query, "HTTP_AUTHORIZATION": self._key}
+        environ["RAW_URI"] = quote(path, encoding="latin-1") + (f"?{query}" if query else "")
+        environ |= raw
+        errors = environ["wsgi.errors"] = io.StringIO()
+        told: list[Any] = []
+        chunks = self._app(environ, lambda status, headers, _=None: told.extend((status, headers)))
+        data = b"".join(chunks)
+        status, headers = int(told[0][:3]), {name.lower(): text for name, text in told[1]}
+        assert status < 500, data
+        assert errors.getvalue() == ""
+        for name, text in told[1]:
+            # WSGI servers refuse, or worse send, anything else.
+            assert text.encode("latin-1").isascii(), name
+            assert not {"\r", "\n", "\0"} & set(text), name
+        if status >= 400 and not headers["content-type"].startswith("text/html"):
+            assert headers["content-type"] == "application/problem+json"
+            if method != "HEAD":
+                problem = msgspec.json.decode(data, type=Problem)
+                assert problem.request_id == headers["x-request-id"]
+                assert problem.status == status
+                assert bool(problem.errors) == (status == 422) or status == 409
+        return status, headers, data
+
+
+@pytest.fixture
+def call(app: Application, acme: Tenant) -> Caller:
+    return Caller(app, acme)
+
+
+BODIES = {
+    "POST /qr-codes": "destination slug title tags active valid_from valid_until max_scans style",
+    "POST /qr-codes/bulk": "codes destination slug tags",
+    "PATCH /qr-codes/{code}": "destination title tags active valid_from valid_until forward_query",
+    "POST /styles": "name default color background shape finder_shape logo logo_size caption",
+    "PATCH /styles/{style}": "name default color background shape logo caption",
+    "POST /images": "content type text url size format margin dpi style color error_correction",
+    "PUT /qr-business": "content type ssid password phones emails url start end iban amount to",
+    "POST /members": "email role",
+    "POST /api-keys": "name role expires_at",
+    "PATCH ": "name slug",
+}
+
+
+@pytest.mark.parametrize("operation", BODIES)
+@settings(fuzzed, max_examples=25)
+@given(data=st.data())
+def test_json_of_any_shape(call: Caller, acme: Tenant, operation: str, data: st.DataObject) -> None:
+    method, _, path = operation.partition(" ")
+    fields = tuple(BODIES[operation].split())
+    document = data.draw(
+        st.dictionaries(st.sampled_from(fields), named(fields), max_size=6) | named(fields)
+    )
+    body = msgspec.json.encode(document)
+    url = acme.url + path.format(code=acme.code.id, style=acme.style_id)
+    call(method, url, body=body, CONTENT_TYPE="application/json")
+
+
+@fuzzed
+@given(
+    body=st.binary(max_size=80)
+    | st.text(st.sampled_from('{}[]":,\\u0dD8f-1e. \x00'), max_size=40).map(str.encode),
+    kind=st.sampled_from(["application/json", "application/json; charset=latin-1"]) | RAW,
+    length=st.none() | RAW | st.integers(-5, 200).map(str),
+    encoding=st.none() | RAW,
+)
+def test_bodies_that_are_no_json(
+    call: Caller, acme: Tenant, body: bytes, kind: str, length: str | None, encoding: str | None
+) -> None:
+    raw = {"CONTENT_TYPE": kind}
+    if length is not None:
+        raw["CONTENT_LENGTH"] = length
+    if encoding is not None:
+        raw["HTTP_CONTENT_ENCODING"] = encoding
+    call("POST", f"{acme.url}/qr-codes", body=body, **raw)
+
+
+QUERIES = {
+    "/qr-codes": "page per_page search tag sort active",
+    "/qr-codes/{code}/image": "format size margin color background dpi width_mm style logo caption",
+    "/qr-codes/{code}/timeline": "period start end interval timezone bots compare width",
+    "/timeline": "period start end interval timezone bots compare width",
+    "/qr-codes/{code}/stats": "period start end timezone bots",
+    "/qr-codes/{code}/scans": "per_page cursor",
+    "/qr-codes/sheet.pdf": "preset page rows columns gap_x_mm label_width_mm skip code copies",
+    "/qr-codes/images.zip": "format size tag style",
+}
+
+TEXTS = RAW | st.integers().map(str) | st.sampled_from(
+    [
+        "null", "true", "nan", "inf", "1e400", "%00", "%ff", "%ed%a0%80", "+", "%2", "2026-05-06",
+        "2026-05-06T12:00:00Z", "0001-01-01", "9999-12-31", "9999-12-31T23:59:59-23:59", "7d", "1y",
+        "99999999999999999-1", "99999999999999999-999999999999999999", "0-0", "Asia/Kathmandu",
+        "../etc/passwd", "0x0", "1e3x1e3", "10x2000",
+    ]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", QUERIES)
+@settings(fuzzed, max_examples=30)
+@given(data=st.data())
+def test_queries_of_any_kind(call: Caller, acme: Tenant, path: str, data: st.DataObject) -> None:
+    names = st.sampled_from(QUERIES[path].split()) | RAW
+    pairs = data.draw(st.lists(st.tuples(names, TEXTS), max_size=4, unique_by=lambda p: p[0]))
+    joint = data.draw(st.sampled_from(["&", "&", "&", ";", "&&"]))
+    query = joint.join(f"{name}={text}" for name, text in pairs)
+    accept = data.draw(st.sampled_from(["*/*", "text/csv", "image/svg+xml"]))
+    url = acme.url + path.format(code=acme.code.id)
+    call("GET", url, query, HTTP_ACCEPT=accept)
+
+
+HEADERS = (
+    "ACCEPT", "ACCEPT_LANGUAGE", "AUTHORIZATION", "COOKIE", "DNT", "FORWARDED", "HOST",
+    "IF_MATCH", "IF_MODIFIED_SINCE", "IF_NONE_MATCH", "ORIGIN", "PURPOSE", "RANGE", "REFERER",
+    "SEC_FETCH_SITE", "SEC_GPC", "USER_AGENT", "X_FORWARDED_FOR", "X_REQUEST_ID",
+)  # fmt: skip
+VALUES = RAW | st.lists(
+    st.sampled_from(
+        [
+            "*", '"', 'W/"', "bytes=", "0-", "-1", ",", ";", "=", "q=", "1.1", "text/html", "/",
+            "quietzone=", "Bearer ", "bearer", "qz_", "for=", "[::1]", "10.0.0.1", "%00", "\\", "é",
+            "*/*", "same-origin", "null", "http://", "\t",
+        ]
+    ),
+    max_size=8,
+).map("".join)  # fmt: skip
+
+
+@settings(fuzzed, max_examples=250)
+@given(
+    place=st.sampled_from(["/qr-codes/{code}/image", "/timeline", "/qr-codes", "/r/", "/openapi"]),
+    method=st.sampled_from(["GET", "GET", "HEAD", "POST", "DELETE", "OPTIONS", "PROPFIND"]),
+    headers=st.dictionaries(st.sampled_from(HEADERS), VALUES, max_size=4),
+)
+@example(place="/timeline", method="GET", headers={"ACCEPT": "text/*;q=é"})
+def test_headers_of_any_kind(
+    call: Caller, acme: Tenant, place: str, method: str, headers: dict[str, str]
+) -> None:
+    url = {"/r/": f"/r/{acme.code.slug}", "/openapi": "/api/openapi.json"}.get(
+        place, acme.url + place.format(code=acme.code.id)
+    )
+    call(method, url, **{f"HTTP_{name}": value for name, value in headers.items()})
+
+
+@settings(fuzzed, max_examples=200)
+@given(
+    path=st.lists(
+        RAW
+        | st.sampled_from(
+            ["r", "R", "i", "api", "..", ".", "", "organizations", "acme-menu", "%2e", "\x00", "Ã¼"]
+        ),
+        max_size=5,
+    ),
+    query=RAW,
+    people=st.booleans(),
+)
+def test_addresses_of_any_kind(call: Caller, path: list[str], query: str, people: bool) -> None:
+    call("GET", "/" + "/".join(path), query, HTTP_ACCEPT="text/html" if people else "*/*")
+
+
+@fuzzed
+@given(slug=RAW, query=RAW)
+def test_slugs_and_what_is_forwarded_with_them(
+    call: Caller, acme: Tenant, slug: str, query: str
+) -> None:
+    made = {"destination": "https://example.com/?a=1#b", "slug": "forward", "forward_query": True}
+    body = msgspec.json.encode(made)
+    call("POST", f"{acme.url}/qr-codes", body=body, CONTENT_TYPE="application/json")
+    status, headers, _ = call("GET", "/r/forward", query)
+    assert status == 302
+    assert headers["location"].startswith("https://example.com/?a=1")
+    call("GET", f"/r/{slug}", query)
+
+
+@fuzzed
+@given(signature=RAW, name=RAW, change=st.integers(0, 200), query=RAW)
+def test_signed_addresses_that_nobody_signed(
+    call: Caller, acme: Tenant, signature: str, name: str, change: int, query: str
+) -> None:
+    _, _, data = call("GET", f"{acme.code_url}/image-url", "size=200")
+    path, _, signed = msgspec.json.decode(data)["url"].removeprefix("http://qz.test").partition("?")
+    assert call("GET", path, signed)[0] == 200
+    call("GET", f"/i/{signature}/{name}", query)
+    place = change % len(path)
+    other = path[:place] + ("A" if path[place] != "A" else "B") + path[place + 1 :]
+    assert call("GET", other, signed)[0] == 404
+    assert call("GET", path, f"{signed}&{query}")[0] in (200, 301, 404, 422)
+
+
+@settings(fuzzed, max_examples=120)
+@given(data=st.data())
+def test_pictures_that_are_broken(call: Caller, acme: Tenant, data: st.DataObject) -> None:
+    kind, whole = data.draw(st.sampled_from([("image/png", png(8, 8)), ("image/svg+xml", LOGO)]))
+    at = data.draw(st.integers(0, len(whole)))
+    cut = data.draw(st.integers(0, 12))
+    snippets = [b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&b;", b"<script/>", b"1e999", b"IDAT", b"<g>"]
+    put_in = data.draw(st.binary(max_size=12) | st.sampled_from(snippets))
+    picture = whole[:at] + put_in + whole[at + cut :]
+    status, _, _ = call("POST", f"{acme.url}/logos", "name=Fuzz", body=picture, CONTENT_TYPE=kind)
+    assert status in (201, 409, 422)
+
+
+@fuzzed
+@given(body=st.binary(min_size=1, max_size=60), finished=st.booleans())
+def test_journal_records_that_nobody_wrote(body: bytes, finished: bool) -> None:
+    record = len(body).to_bytes(4, "little") + crc32(body).to_bytes(4, "little") + body
+    assert [end for _, end in read(record * 2, 1, finished=finished)] == [
+        len(record),
+        2 * len(record),
+    ]
