@@ -18,6 +18,7 @@ from threading import Lock
 
 from msgspec import Struct
 
+from core.domain.accounts import Instant
 from core.ports import SpaceFigures
 
 _log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class Readings(Struct, frozen=True):
 class Report(Struct, frozen=True):
     """The readings of all namespaces, since when is counted, and how many workers count now."""
 
-    since: datetime
+    since: Instant
     workers: int
     namespaces: Mapping[str, Readings]
 
