@@ -112,7 +112,7 @@ class CacheSettings(Struct, frozen=True):
 
     backend: str = "memory"
     image_ttl: PositiveFloat = 86400.0
-    allowance: Annotated[int, Meta(ge=65_536)] = 16_777_216
+    allowance: Annotated[int, Meta(ge=65_536, le=2**50)] = 16_777_216
     max_hot_images: Annotated[int, Meta(ge=0, le=1_000_000)] = 500
     code_ttl: Annotated[float, Meta(ge=0, le=0.9)] = 0.8
     code_grace: Annotated[float, Meta(ge=0)] = 86400.0

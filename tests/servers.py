@@ -263,6 +263,10 @@ class Memcached:
             answer = b""
             while not answer.endswith(b"END\r\n"):
                 answer += connection.recv(65536)
+                if answer.startswith(b"BUSY"):
+                    # It is at it already, by itself.
+                    answer = b""
+                    connection.sendall(b"lru_crawler metadump all\r\n")
         return [unquote(key) for key in re.findall(r"key=(\S+)", answer.decode())]
 
     def suspend(self) -> None:

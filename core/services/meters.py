@@ -77,6 +77,7 @@ _HEAD = struct.Struct("<8sd")
 
 _MAGIC = b"qzmeter1"
 _MAX_PLACES = 1024
+_MAX_PID = 2**22
 
 
 class Looks(Struct, frozen=True):
@@ -189,7 +190,8 @@ class Meters:
         with suppress(OSError):
             data = self._file.read_bytes()
             if len(data) >= _PAGE and data.startswith(_MAGIC):
-                _, since = _HEAD.unpack_from(data)
+                _, told = _HEAD.unpack_from(data)
+                since = told if 0 <= told <= time.time() else since
                 starts = range(_PAGE, len(data) - _PLACE + 1, _PLACE)
                 places = [_words(data[start : start + _PLACE]) for start in starts]
         if self._map is None:
@@ -203,24 +205,35 @@ class Meters:
     def note(self, *counts: tuple[int, int]) -> None:
         """Count on, each word by so much."""
         with self._lock:
-            now = self._clock()
-            if now >= self._turn_at:
-                self._turn(now)
-            for word, by in counts:
-                self._words[word] += by
+            try:
+                now = self._clock()
+                if now >= self._turn_at:
+                    self._turn(now)
+                for word, by in counts:
+                    self._words[word] += by
+            except ValueError:
+                self._give_up()
 
     def look(self, first: int, outcome: int, began: int, size: int) -> None:
         """Count a look at the namespace whose words begin there."""
         # PERF: each request looks several times, so this is `note` for what is always the same.
         with self._lock:
-            now = self._clock()
-            if now >= self._turn_at:
-                self._turn(now)
-            words = self._words
-            words[first + outcome] += 1
-            words[first + _NANOSECONDS] += now - began
-            if size:
-                words[first + _BYTES_READ] += size
+            try:
+                now = self._clock()
+                if now >= self._turn_at:
+                    self._turn(now)
+                words = self._words
+                words[first + outcome] += 1
+                words[first + _NANOSECONDS] += now - began
+                if size:
+                    words[first + _BYTES_READ] += size
+            except ValueError:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Count anew, for this process alone: somebody has written into the file."""
+        _log.warning("%s is damaged; this worker counts what its caches do for itself", self._file)
+        self._words, self._map, self._turn_at = _words(bytearray(_PLACE)), None, 0
 
     def _turn(self, now: int) -> None:
         """Copy the counts into the rings whose time for it has come."""
@@ -238,6 +251,7 @@ class Meters:
     def _take_place(self, file: int) -> None:
         """Map the first place that no living process has, or a new one; raises OSError."""
         if os.pread(file, len(_MAGIC), 0) != _MAGIC:
+            _log.warning("%s is no file of ours; this worker counts for itself", self._file)
             return
         number = (os.fstat(file).st_size - _PAGE) // _PLACE
         for taken in range(number):
@@ -308,7 +322,7 @@ def _words(data: bytes | bytearray | mmap.mmap) -> memoryview[int]:
 
 
 def _is_alive(pid: int) -> bool:
-    if pid <= 0:
+    if not 0 < pid <= _MAX_PID:
         return False
     try:
         os.kill(pid, 0)

@@ -491,6 +491,17 @@ class TestSignedAddresses:
         assert public.get(plain).status_code == 200
         assert public.get(plain, query_string="margin=4").headers["Location"].endswith(plain)
 
+    @pytest.mark.parametrize("slashes", ["//", "///"])
+    def test_slashes_in_front_are_no_address_of_their_own(
+        self, member: Api, acme: Tenant, public: Api, slashes: str
+    ) -> None:
+        path = self.path(member, acme)
+        raw = slashes + path.lstrip("/")
+        answer = public.get(path, extras={"RAW_URI": raw})
+        assert answer.status_code == 301
+        assert answer.headers["Location"].endswith(f"//qz.test{path}")
+        assert public.get(path, extras={"RAW_URI": path}).status_code == 200
+
     def test_whoever_has_the_address_may_offer_it_for_download(
         self, member: Api, acme: Tenant, public: Api
     ) -> None:

@@ -222,3 +222,21 @@ def test_no_count_is_lost_between_threads(meters: Meters, clock: Clock) -> None:
         thread.join(60)
     looks = read(meters).since_start
     assert (looks.hits, looks.bytes_read) == (8000, 24_000)
+
+
+def test_a_file_that_somebody_has_written_into_harms_no_request(
+    meters: Meters, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "data" / "meters"
+    meters[IMAGE].hit(clock.now)
+    with file.open("r+b") as damaged:
+        damaged.seek(8)
+        damaged.write(b"\xff" * (file.stat().st_size - 8))
+        damaged.seek(4096)
+        damaged.write(b"\xff\xff\xff\xff\xff\xff\xff\x7f" * 60)
+    meters.read()
+    for _ in range(3):
+        meters[IMAGE].hit(clock.now, 5)
+        meters[IMAGE].written(5)
+    assert read(meters).since_start.hits >= 2
+    assert "is damaged" in caplog.text

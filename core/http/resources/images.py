@@ -129,9 +129,10 @@ class SignedImage(_Image):
         name, _, image_format = file.partition(".")
         options = replace(req.context.query, format=image_format)
         code_id, query = self._signed(signature, name, options)
-        # Neither signature nor file name needs a percent sign; WSGI servers hand them over decoded.
-        encoded = "%" in req.env.get("RAW_URI", "").partition("?")[0]
-        if req.query_string != query or encoded:
+        # WSGI servers hand the path over decoded, and other ways to write it as this one.
+        raw = req.env.get("RAW_URI", "").partition("?")[0]
+        is_other = raw.startswith("/") and raw != f"/i/{signature}/{file}"
+        if req.query_string != query or is_other or "%" in raw:
             # One image has one address: it may be kept for ever, so that a shared cache would keep
             # it once for each other way to write it.
             resp.status = 301
