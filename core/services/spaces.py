@@ -88,7 +88,8 @@ class Epochs:
             if self._asked is question:
                 self._asked = None
                 if question.answer is None:
-                    self._ask_at = self._clock() + _PAUSE
+                    pause = _PAUSE if self._is_known else _ASK_EVERY
+                    self._ask_at = self._clock() + pause
                 else:
                     self._numbers, self._is_known = question.answer, True
                     self._ask_at = question.began + _ASK_EVERY
