@@ -103,11 +103,26 @@ def test_while_the_storage_is_away_all_is_as_it_was_known_and_one_asks(shelf: Sh
 
 def test_nobody_waits_long_for_a_slow_storage_and_then_for_a_while_not_at_all() -> None:
     shelf = Shelf(patience=0.01)
+    assert shelf.epochs.number("image") == 1
+    shelf.numbers["image"] = 2
+    shelf.now += 0.9
     shelf.gate.clear()
-    assert [shelf.epochs.number("image") for _ in range(3)] == [0, 0, 0]
-    assert shelf.asked == 1
+    assert [shelf.epochs.number("image") for _ in range(3)] == [1, 1, 1]
+    assert shelf.asked == 2
     shelf.gate.set()
     deadline = time.monotonic() + 60
-    while shelf.epochs.number("image") != 1:
+    while shelf.epochs.number("image") != 2:
         assert time.monotonic() < deadline
         shelf.now += 5.1
+
+
+def test_a_storage_that_is_slow_at_first_is_waited_for() -> None:
+    shelf = Shelf(patience=0.01)
+    shelf.gate.clear()
+    with ThreadPoolExecutor(1) as threads:
+        told = threads.submit(shelf.epochs.number, "image")
+        assert shelf.began.wait(60)
+        time.sleep(0.05)
+        assert not told.done()
+        shelf.gate.set()
+        assert told.result(60) == 1
