@@ -101,8 +101,7 @@ class Gate:
         self._read_query(req, resource, method)
 
     def _principal(self, req: Request) -> Principal:
-        # PERF: by its name in WSGI (PEP 3333); Falcon takes 1.2 µs to find it.
-        authorization = req.env.get("HTTP_AUTHORIZATION")
+        authorization = req.get_header("Authorization")
         if authorization is not None:
             scheme, _, token = authorization.partition(" ")
             if scheme.lower() != "bearer":
@@ -131,7 +130,7 @@ class Gate:
         kind = resource.queries.get(method)
         if kind is AnyQuery:
             return
-        # PERF: most requests have one of few queries: 0.3 µs in place of 10.
+        # PERF: most requests have one of few queries: to read one takes 2 to 7 µs.
         known = self._queries.get((kind, req.query_string))
         if known is not None:
             req.context.query = known

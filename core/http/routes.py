@@ -154,7 +154,7 @@ class IdConverter(UUIDConverter):
     def convert(self, value: str) -> UUID | None:
         """The UUID, or None for what is none, which makes it a 404."""
         try:
-            # PERF: the same few ids come again and again, and reading one takes 3 µs.
+            # PERF: the same few ids come again and again, and reading one takes 1.3 µs.
             return _uuid(value) if len(value) == _USUAL_LENGTH else UUID(value)
         except ValueError:
             return None

@@ -118,9 +118,11 @@ class Recall(Generic[K, V]):
         self._meter.miss(began)
         with self._lock:
             question = self._asked.get(key)
-            if question is None:
+            # What a slow storage was asked long ago, it may answer as it was then.
+            is_recent = question is not None and now - question.began < self._ttl
+            if not is_recent:
                 own = self._asked[key] = Question(now)
-        if question is not None:
+        if question is not None and is_recent:
             return question.wait()
         own.put(ask)
         with self._lock:

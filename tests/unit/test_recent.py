@@ -161,3 +161,24 @@ def test_what_is_forgotten_of_others_keeps_no_answer_away(shelf: Shelf) -> None:
     shelf.recall.find("a", ask)
     assert shelf.find("a") == 1
     assert shelf.asked == []
+
+
+def test_nobody_waits_for_what_was_asked_longer_ago_than_a_value_lives(shelf: Shelf) -> None:
+    began, gate = threading.Event(), threading.Event()
+
+    def slowly() -> int:
+        began.set()
+        assert gate.wait(60)
+        return 1
+
+    asking = threading.Thread(target=shelf.recall.find, args=("a", slowly))
+    asking.start()
+    assert began.wait(60)
+    shelf.values["a"] = 9
+    shelf.now += 0.81
+    assert shelf.find("a") == 9
+    gate.set()
+    asking.join(60)
+    # And what comes so late is not kept in place of the newer one.
+    assert shelf.find("a") == 9
+    assert shelf.asked == ["a"]
