@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from core.ports import Cache
+from core.services.recent import Question
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ class Flights(Generic[T]):
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._under_way: dict[str, _Flight[T]] = {}
+        self._under_way: dict[str, Question[T]] = {}
 
     def run(self, key: str, find: Callable[[], T | None], make: Callable[[], T]) -> T:
         """What `make` returns, and keeps where `find` finds it.
@@ -47,22 +48,14 @@ class Flights(Generic[T]):
         with self._lock:
             flight = self._under_way.get(key)
             if flight is None:
-                mine = self._under_way[key] = _Flight()
+                mine = self._under_way[key] = Question(self._clock())
         if flight is not None:
-            flight.landed.wait()
-            if flight.error is not None:
-                raise flight.error
-            return flight.results[0]
-        try:
-            mine.results.append(self._for_all(key, find, make))
-        except BaseException as error:
-            mine.error = error
-            raise
-        finally:
-            with self._lock:
-                del self._under_way[key]
-            mine.landed.set()
-        return mine.results[0]
+            return _answer(flight)
+        mine.put(lambda: self._for_all(key, find, make))
+        with self._lock:
+            del self._under_way[key]
+        mine.done.set()
+        return _answer(mine)
 
     def _for_all(self, key: str, find: Callable[[], T | None], make: Callable[[], T]) -> T:
         """Make it, unless another process has the lease and is done in time."""
@@ -87,8 +80,7 @@ class Flights(Generic[T]):
                 self._cache.delete(lease)
 
 
-class _Flight(Generic[T]):
-    def __init__(self) -> None:
-        self.landed = threading.Event()
-        self.results: list[T] = []
-        self.error: BaseException | None = None
+def _answer(flight: Question[T]) -> T:
+    made = flight.wait()
+    assert made is not None
+    return made
