@@ -141,8 +141,9 @@ class Period(Protocol):
 class CacheTraits(Struct, frozen=True):
     """What a cache cannot do, for services that would otherwise rely on it.
 
-    `shared` says whether all processes, on all nodes, see the same values: where it is false, what
-    one process deletes or counts, the others never notice. `lag` is for how many seconds a process
+    `shared` says whether all processes of a machine see the same values, and those of all machines
+    where the cache is not of one: where it is false, what one process deletes or counts, the others
+    never notice. `lag` is for how many seconds a process
     may go on to see what another one has replaced or deleted. `max_value` is the size in bytes
     beyond which no value is kept, None where there is no such bound.
     """

@@ -68,6 +68,7 @@ class Plugins(Struct, frozen=True):
         "jpeg",
         "sqlite",
         "memory",
+        "shared_memory",
         "rolling",
         "calendar",
         "user_agent",
@@ -110,7 +111,7 @@ class ScansSettings(Struct, frozen=True):
 class CacheSettings(Struct, frozen=True):
     """`[cache]`: which of the offered caches is used, and how long things are kept (seconds)."""
 
-    backend: str = "memory"
+    backend: str = "shared_memory"
     image_ttl: PositiveFloat = 86400.0
     allowance: Annotated[int, Meta(ge=65_536, le=2**50)] = 16_777_216
     max_hot_images: Annotated[int, Meta(ge=0, le=1_000_000)] = 500

@@ -231,7 +231,7 @@ def service(database: str, folder: Path) -> Iterator[Services]:
     server = Postgres(durable=True) if database == "postgres" else None
     try:
         if server is not None:
-            others = ["segno", "png", "svg", "memory", "rolling", "calendar", "user_agent"]
+            others = ["segno", "png", "svg", "shared_memory", "rolling", "calendar", "user_agent"]
             tree |= {
                 "plugins": {"enabled": ["postgres", *others]},
                 "storage": {"backend": "postgres"},

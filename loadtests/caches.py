@@ -15,9 +15,11 @@ monkey.patch_all()
 
 import signal  # noqa: E402
 import sys  # noqa: E402
+import tempfile  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from functools import partial  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 import gevent  # noqa: E402
 
@@ -26,6 +28,7 @@ from loadtests.programs import dripping, memcached  # noqa: E402
 from loadtests.smoke import ROOT  # noqa: E402
 from plugins.caches.memcached import MemcachedSettings, qz_caches  # noqa: E402
 from plugins.caches.memory import MemoryCache  # noqa: E402
+from plugins.caches.shared_memory import SharedMemoryCache  # noqa: E402
 
 TIMES = 10_000
 KEYS = 1000
@@ -110,6 +113,11 @@ def main() -> None:
         print("| cache | operation | p50 µs | p99 µs |")
         print("| --- | --- | ---: | ---: |")
         speed("memory", MemoryCache(64 * 1024 * 1024))
+        with tempfile.TemporaryDirectory(prefix="quietzone-load-") as folder:
+            mapped = SharedMemoryCache(Path(folder) / "cache.shared", 64 * 1024 * 1024, "")
+            mapped.open()
+            speed("shared_memory", mapped)
+            mapped.close()
         for name, cache in shared(server.port).items():
             speed(name, cache)
             cache.close()

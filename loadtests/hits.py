@@ -1,16 +1,16 @@
 """The benchmark of the cache behind the service: what it finds, whom it protects, what it costs.
 
-Two workers of gunicorn serve three organisations with 200 codes each, once with the cache of each
-worker (`memory`) and once with a memcached server; the counts are the service's own (`/api/cache`).
-Targets are in `loadtests/targets.toml`; the exit code is 1 where one is missed. Run it from the
-root of the repository:
+Two workers of gunicorn serve three organisations with 200 codes each: with the cache that both
+share (`shared_memory`), with one in each worker (`memory`), and with a memcached server; the counts
+are the service's own (`/api/cache`). Targets are in `loadtests/targets.toml`; the exit code is 1
+where one is missed. Run it from the root of the repository:
 
     .venv/bin/python -m loadtests.hits
 
-**Hits** are counted from a cold start, so that each first look weighs in. 40 seconds of people:
+**Hits** are counted from a cold start, so that each first look weighs in. Two minutes of people:
 
-* 40,000 images. An image is kept for a day, and the codes together are asked for one every other
-  second: this is a day of it, and each image is drawn once in it, or once in each worker. 95 of 100
+* 120,000 images. An image is kept for a day, and the codes together are asked for 1.4 a second:
+  this is a day of it, and each image is drawn once in it, or once in each worker. 95 of 100
   are asked for by visitors of pages, under the signed address of one image a code; the others by
   members, who leaf through lists (25 thumbnails of 200 pixels a page, the first page most), and
   now and then look at a code (300 pixels, mostly) or take an SVG or a PNG of 1,000 pixels with
@@ -29,10 +29,10 @@ root of the repository:
 
 **Admission**: the same people, with 500 images a second, while a member with a key asks for as many
 that nobody has ever asked for: all sizes, margins and levels, every tenth in a colour of its own.
-The room (1.5 MiB a worker, or memcached's `-m 3`) is small enough for him to overflow it several
-times. All of his looks are misses: what was found, others have found. The service's count of looks
-has to be what was sent, or the measurement is void. Others are measured once they have asked for
-the signed image and the thumbnail of each code five times: before he comes, and while he is there.
+The room (3 MiB of all workers together) is small enough for him to overflow it several times. All
+of his looks are misses: what was found, others have found. The service's count of looks has to be
+what was sent, or the measurement is void. Others are measured once they have asked for the signed
+image and the thumbnail of each code five times: before he comes, and while he is there.
 
 **Away**: redirects and signed images at a steady rate, from this one process, while a server is
 killed, stopped (SIGSTOP) and drips (each byte of an answer 5 ms apart), by their 99th percentiles,
@@ -77,11 +77,12 @@ CONNECTIONS = 32
 VISIT = 50
 """After so many questions a connection is closed and another one opened, by whichever worker."""
 
-CACHES = ("memory", "memcached")
+CACHES = ("shared_memory", "memory", "memcached")
+SERVED = ("memcached",)
 EMAIL = "owner@example.com"
 PHONE = "User-Agent: Mozilla/5.0 (Linux; Android 15; Pixel 9) Chrome/130.0 Mobile Safari/537.36"
 
-SECONDS = 40
+SECONDS = 120
 IMAGES_A_SECOND = 1000
 VISITORS = 0.95
 VISITORS_AGAIN, MEMBERS_AGAIN = 0.2, 0.5
@@ -101,9 +102,8 @@ TIMES_BEFORE = 5
 QUIET, ATTACK = 3, 10
 OTHERS_A_SECOND = 500
 ATTACKS_A_SECOND = 500
-ROOM_OF_WORKER = 1536 * 1024
-ROOM_OF_SERVER = 3
-"""The `-m` of memcached, in MiB."""
+ROOM = 3 * 1024 * 1024
+"""Bytes, of all workers together."""
 
 ASKED = 20
 """How many codes are asked for while a server is away."""
@@ -517,7 +517,7 @@ def errors(report: Any) -> int:
 def hits(installation: Installation, cache: str, wanted: Hits) -> Iterator[Line]:
     """What is found from a cold start on, and how much of it in the second half."""
     with ExitStack() as stack:
-        server = stack.enter_context(memcached()).port if cache != "memory" else 0
+        server = stack.enter_context(memcached()).port if cache in SERVED else 0
         stack.enter_context(installation.served(cache, server))
         people = stack.enter_context(People(installation.port))
         crowd = Crowd(installation.organizations)
@@ -567,11 +567,12 @@ def admission(installation: Installation, cache: str, wanted: Hits) -> Iterator[
     """What is found of the others' images, without and with somebody who asks for all there are."""
     organization = installation.organizations[0]
     with ExitStack() as stack:
-        server, more, room = 0, f"[plugin.memory]\nmax_bytes = {ROOM_OF_WORKER}\n", ROOM_OF_WORKER
-        room *= WORKERS
-        if cache != "memory":
-            server = stack.enter_context(memcached("-m", str(ROOM_OF_SERVER))).port
-            more, room = "", ROOM_OF_SERVER * 1024 * 1024
+        server, more = 0, ""
+        if cache in SERVED:
+            server = stack.enter_context(memcached("-m", str(ROOM // 2**20))).port
+        else:
+            own = ROOM // WORKERS if cache == "memory" else ROOM
+            more = f"[plugin.{cache}]\nmax_bytes = {own}\n"
         stack.enter_context(installation.served(cache, server, more))
         people = stack.enter_context(People(installation.port))
         crowd = Crowd(installation.organizations)
@@ -594,7 +595,7 @@ def admission(installation: Installation, cache: str, wanted: Hits) -> Iterator[
             report["namespaces"]["image"]["since_start"]["bytes_written"]
             for report in (before, after)
         )
-        overflow, evicted = (last - first) / room, after["evictions"] - before["evictions"]
+        overflow, evicted = (last - first) / ROOM, after["evictions"] - before["evictions"]
         told = f"{overflow:.1f} x the room, {evicted:,} evicted"
         yield Line(cache, "  by images that nobody wants", told)
         yield Line(cache, "  meanwhile", f"{errors(after)} errors")

@@ -19,12 +19,13 @@ workers = {workers}
 level = "warning"
 requests = false
 """
-_SHARED = """
-[plugins]
-enabled = {plugins}
-
+_CACHE = """
 [cache]
 backend = "{cache}"
+"""
+_SERVER = """
+[plugins]
+enabled = {plugins}
 
 [plugin.memcached]
 servers = ["127.0.0.1:{server}"]
@@ -32,16 +33,20 @@ servers = ["127.0.0.1:{server}"]
 
 
 def environment(
-    folder: Path, port: int, workers: int, cache: str = "memory", server: int = 0, more: str = ""
+    folder: Path, port: int, workers: int, cache: str = "", server: int = 0, more: str = ""
 ) -> dict[str, str]:
     """What tells the service to serve with a cache, which may have a server on that port.
+
+    Without a name it is the one that is used by default.
 
     Its data and its settings are in the folder; `more` are further settings.
     """
     text = _SETTINGS.format(workers=workers) + more
+    if cache:
+        text += _CACHE.format(cache=cache)
     if server:
         plugins = json.dumps([*Settings().plugins.enabled, "memcached"])
-        text += _SHARED.format(plugins=plugins, cache=cache, server=server)
+        text += _SERVER.format(plugins=plugins, server=server)
     own = folder / "settings.toml"
     own.write_text(text)
     return {

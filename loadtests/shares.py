@@ -46,7 +46,8 @@ CODES = 50
 CONNECTIONS = 16
 SECONDS = 0.5
 
-CACHES = ("memory", "memcached", "tiered")
+CACHES = ("shared_memory", "memory", "memcached", "tiered")
+SERVED = CACHES[2:]
 EMAIL = "owner@example.com"
 PHONE = (
     "User-Agent: Mozilla/5.0 (Linux; Android 15; Pixel 9) Chrome/130.0 Mobile Safari/537.36",
@@ -361,15 +362,15 @@ def available(config: str) -> Sequence[str]:
         ("pymemcache", find_spec("pymemcache")),
     ):
         if there is None:
-            print(f"skipped: {' and '.join(CACHES[1:])}, since {name} is not installed")
-            return CACHES[:1]
+            print(f"skipped: {' and '.join(SERVED)}, since {name} is not installed")
+            return CACHES[:2]
     return CACHES
 
 
 @contextmanager
 def surroundings(cache: str, config: str, folder: Path, port: int) -> Iterator[dict[str, str]]:
     """What the service is told by its environment, and a memcached server where it needs one."""
-    with nullcontext() if config or cache == CACHES[0] else memcached() as server:
+    with nullcontext() if config or cache not in SERVED else memcached() as server:
         # One worker, beside the bare one's, whose loop is never idle either.
         own = environment(folder, port, 1, cache, server.port if server is not None else 0)
         yield {**own, "QUIETZONE_CONFIG": config or own["QUIETZONE_CONFIG"]}

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -35,6 +36,7 @@ from plugins.caches.memory import (
     qz_caches,
     qz_settings,
 )
+from plugins.caches.shared_memory import SharedMemoryCache
 from plugins.caches.tiered import TieredCache
 from plugins.encoders.segno_encoder import SegnoEncoder
 from plugins.renderers.png import PngRenderer
@@ -130,8 +132,8 @@ def call(task: Callable[[], None]) -> None:
     task()
 
 
-KINDS = ["memory", "dict", "memcached", "tiered"]
-SHARED = ["memcached", "tiered"]
+KINDS = ["memory", "dict", "shared_memory", "memcached", "tiered"]
+SHARED = ["shared_memory", "memcached", "tiered"]
 
 
 @dataclass
@@ -142,6 +144,7 @@ class Maker:
     clock: Clock
     server: Callable[[], Memcached]
     scope: str
+    folder: Path
 
     def __call__(self) -> Cache:
         match self.kind:
@@ -149,6 +152,9 @@ class Maker:
                 return MemoryCache(MAX_VALUE, self.clock)
             case "dict":
                 return DictCache(MAX_VALUE, self.clock)
+            case "shared_memory":
+                path = self.folder / "cache.shared"
+                return SharedMemoryCache(path, 16 * MAX_VALUE, self.scope, self.clock)
             case "memcached":
                 return memcached(self.server(), self.clock, self.scope)
             case "tiered":
@@ -158,9 +164,13 @@ class Maker:
 
 
 @pytest.fixture
-def make(request: pytest.FixtureRequest, clock: Clock) -> Maker:
+def make(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> Maker:
     return Maker(
-        request.param, clock, lambda: request.getfixturevalue("memcached_server"), uuid4().hex
+        request.param,
+        clock,
+        lambda: request.getfixturevalue("memcached_server"),
+        uuid4().hex,
+        tmp_path,
     )
 
 
@@ -390,7 +400,7 @@ def test_what_cannot_be_counted_is_not(cache: Cache, ttl: float, by: int) -> Non
     assert cache.get("counter") is None
 
 
-@pytest.mark.parametrize("make", ["memory", "dict"], indirect=True)
+@pytest.mark.parametrize("make", ["memory", "dict", "shared_memory"], indirect=True)
 def test_counting_does_not_lengthen_a_counter_s_life(cache: Cache, clock: Clock) -> None:
     assert cache.increment("counter", 60) == 1
     clock.now += 59
@@ -460,7 +470,7 @@ def test_the_namespaces_together_are_the_whole(cache: Cache) -> None:
         assert sum(space.entries or 0 for space in spaces) == figures.entries == 30
 
 
-@pytest.mark.parametrize("make", ["memory", "memcached", "tiered"], indirect=True)
+@pytest.mark.parametrize("make", ["memory", "shared_memory", "memcached", "tiered"], indirect=True)
 def test_what_is_too_large_is_counted_for_its_namespace(cache: Cache) -> None:
     cache.set("image:small", b"value", 60)
     cache.set("image:large", bytes(MAX_VALUE + 1), 60)

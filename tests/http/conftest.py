@@ -113,7 +113,7 @@ def settings_in(folder: Path, **sections: dict[str, Any]) -> Settings:
         "accounts": {"argon2_memory_kib": 8192, "argon2_time_cost": 1},
         "log": {"requests": False},
         # What a test has scanned shows at once.
-        "cache": {"answer_lag": 0.0},
+        "cache": {"backend": "memory", "answer_lag": 0.0},
     }
     for name, options in sections.items():
         tree[name] = {**tree.get(name, {}), **options}

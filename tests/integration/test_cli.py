@@ -129,7 +129,7 @@ def test_check_shows_the_configuration_and_hides_secrets(quietzone: Shell) -> No
     assert "[plugin.sqlite]" in done.stdout
     assert "sqlite" in done.stdout.lower()
     config = quietzone.config(
-        '[plugins]\nenabled = ["segno", "png", "postgres", "memory", "rolling"]\n'
+        '[plugins]\nenabled = ["segno", "png", "postgres", "shared_memory", "rolling"]\n'
         '[storage]\nbackend = "postgres"\n'
         '[plugin.postgres]\ndsn = { env = "DSN" }\n'
     )
@@ -154,7 +154,8 @@ def test_check_shows_the_configuration_and_hides_secrets(quietzone: Shell) -> No
         ('[scans]\nstore = "influx"\n', "scans.store"),
         (
             (
-                '[plugins]\nenabled = ["segno", "png", "sqlite", "postgres", "memory", "rolling"]\n'
+                "[plugins]\n"
+                'enabled = ["segno", "png", "sqlite", "postgres", "shared_memory", "rolling"]\n'
                 '[storage]\nbackend = "sqlite"\n[scans]\nstore = "postgres"\n'
                 '[plugin.postgres]\ndsn = "host=127.0.0.1"\n'
             ),

@@ -56,8 +56,19 @@ START = datetime(2026, 5, 6, 23, 59, 30, tzinfo=UTC)
 
 PASSWORD = "correct horse battery"
 PHONE = "Mozilla/5.0 (Linux; Android 15; Pixel 9) Chrome/130.0 Mobile Safari/537.36"
-PLUGINS = ("segno", "png", "svg", "sqlite", "memory", "rolling", "calendar", "user_agent")
-BACKENDS = ("memory", "memcached", "tiered")
+PLUGINS = (
+    "segno",
+    "png",
+    "svg",
+    "sqlite",
+    "memory",
+    "shared_memory",
+    "rolling",
+    "calendar",
+    "user_agent",
+)
+CACHE_FILE = "cache.shared"
+BACKENDS = ("memory", "shared_memory", "memcached", "tiered")
 BLACK = "#000"
 COLORS = ("#a01010", "#106010")
 SLUGS = ("one", "two")
@@ -161,6 +172,10 @@ class World:
             "plugin": {
                 "memcached": {"servers": [self.memcached.name], "prefix": prefix},
                 "sqlite": {"path": str(data.parent / "quietzone.db")},
+                "shared_memory": {
+                    "path": str(data.parent / CACHE_FILE),
+                    "max_bytes": 1024 * 1024,
+                },
             },
         }
         if prefix == "prepared":
@@ -289,6 +304,12 @@ class TwoNodes(RuleBasedStateMachine):
         if self.world.backend == "memory":
             for app in self.nodes:
                 app.services.cache.close()
+        elif self.world.backend == "shared_memory":
+            for app in self.nodes:
+                app.services.cache.close()
+            (self._folder / CACHE_FILE).unlink()
+            for app in self.nodes:
+                app.services.cache.open()
         else:
             assert self.world.memcached.ask(b"flush_all") == b"OK\r\n"
 

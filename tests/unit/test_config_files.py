@@ -15,6 +15,7 @@ from core.extension.hookspecs import PluginSettings
 from core.settings import DEFAULT_FILE, Settings, load
 from plugins.caches.memcached import MemcachedSettings
 from plugins.caches.memory import MemorySettings
+from plugins.caches.shared_memory import SharedMemorySettings
 from plugins.enrichers.geoip import GeoipSettings
 from plugins.renderers.text import TextSettings
 from plugins.storage.postgres import PostgresSettings
@@ -36,6 +37,7 @@ ENVIRONMENT_OF_PLUGINS = {
 SECTIONS = [field for field in msgspec.structs.fields(Settings) if field.name != "plugin"]
 PLUGINS: dict[str, type[PluginSettings]] = {
     "memory": MemorySettings,
+    "shared_memory": SharedMemorySettings,
     "memcached": MemcachedSettings,
     "sqlite": SqliteSettings,
     "text": TextSettings,
