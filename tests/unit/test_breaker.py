@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from plugins.caches import breaker as module
-from plugins.caches.breaker import Breaker
+from plugins.caches.breaker import LONGEST, Breaker
 
 
 class Clock:
@@ -61,6 +61,7 @@ def test_it_closes_when_the_trial_is_passed(breaker: Breaker, clock: Clock) -> N
     assert breaker.take_missed() == (frozenset(), False)
     assert breaker.pass_trial() is True
     assert not breaker.is_open
+    clock.now += 100
     assert breaker.trip() is True
     clock.now += 2
     assert breaker.claim_trial()
@@ -74,6 +75,65 @@ def test_after_a_failed_trial_there_is_another_one(breaker: Breaker, clock: Cloc
     assert not breaker.claim_trial()
     clock.now += 2
     assert breaker.claim_trial()
+
+
+def come_back(breaker: Breaker, clock: Clock) -> float:
+    """How many seconds it takes until there is a trial, which is passed."""
+    began = clock.now
+    while not breaker.claim_trial():
+        clock.now += 0.5
+        assert clock.now - began < 100
+    breaker.take_missed()
+    assert breaker.pass_trial() is True
+    return clock.now - began
+
+
+def test_a_server_that_fails_soon_after_each_return_is_left_aside_for_longer(
+    breaker: Breaker, clock: Clock
+) -> None:
+    pauses = []
+    for back_for in (100, 0, LONGEST - 0.5, 0, LONGEST, 0):
+        clock.now += back_for
+        breaker.trip()
+        pauses.append(come_back(breaker, clock))
+    # In time for one that is sound again to be back within five seconds.
+    assert pauses == [2, 4, 4, 4, 2, 4]
+    assert LONGEST < 5
+
+
+def test_a_trial_that_fails_after_a_short_return_puts_the_next_one_off_as_long(
+    breaker: Breaker, clock: Clock
+) -> None:
+    breaker.trip()
+    come_back(breaker, clock)
+    breaker.trip()
+    clock.now += 4
+    assert breaker.claim_trial()
+    breaker.fail_trial(frozenset(), missed_too_many=False)
+    clock.now += 3.5
+    assert not breaker.claim_trial()
+    clock.now += 0.5
+    assert breaker.claim_trial()
+
+
+def test_whoever_sets_a_longer_time_has_no_shorter_one_after_a_short_return(clock: Clock) -> None:
+    breaker = Breaker(30.0, clock)
+    breaker.trip()
+    assert come_back(breaker, clock) == 30
+    breaker.trip()
+    assert come_back(breaker, clock) == 30
+
+
+def test_failures_and_changes_of_one_absence_prolong_nothing(
+    breaker: Breaker, clock: Clock
+) -> None:
+    for _ in range(5):
+        breaker.trip()
+        breaker.miss("a")
+    assert come_back(breaker, clock) == 2
+    # A change that was refused just before the return says nothing of the server.
+    breaker.miss("b")
+    assert come_back(breaker, clock) == 2
 
 
 def test_it_does_not_close_before_all_that_was_missed_was_taken(
