@@ -16,7 +16,7 @@ class Mode(Enum):
     PASS = "passes everything on"
     BLACKHOLE = "takes commands and never answers"
     DELAY = "answers after `delay` seconds"
-    DRIP = "answers one byte at a time, `delay` seconds apart"
+    DRIP = "answers `piece` bytes at a time, `delay` seconds apart"
     GARBAGE = "answers with something else"
     TRUNCATE = "answers by half and hangs up"
     STALL = "answers by half, and no more"
@@ -39,6 +39,7 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self.mode = Mode.PASS
         self.delay = delay
+        self.piece = 1
         self.connections = 0
         self.commands = 0
         self.dripped = 0
@@ -126,10 +127,11 @@ class Proxy:
                 self._stopped.wait(self.delay)
                 client.sendall(piece)
             case Mode.DRIP:
-                for at in range(len(piece)):
-                    client.sendall(piece[at : at + 1])
+                for at in range(0, len(piece), self.piece):
+                    drop = piece[at : at + self.piece]
+                    client.sendall(drop)
                     with self._lock:
-                        self.dripped += 1
+                        self.dripped += len(drop)
                     if self._stopped.wait(self.delay):
                         return False
             case Mode.GARBAGE:

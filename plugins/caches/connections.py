@@ -12,7 +12,7 @@ import select
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from threading import Event, Lock, Thread
 from typing import Any
@@ -86,10 +86,14 @@ class Network:
         self.login = login
         self.resolver = Resolver()
         self.epoch = 0
+        self.waiting: set[Connection] = set()
 
     def renew(self) -> None:
-        """Connect anew for whatever is sent from now on; nobody waits for it here."""
+        """End the waiting of all, and connect anew for whatever is sent from now on."""
         self.epoch += 1
+        # NOTE: copied in one step, for other threads come and leave meanwhile.
+        for connection in tuple(self.waiting):
+            connection.wake()
 
     def getaddrinfo(self, host: str, port: int, *_: object) -> list[tuple[Any, ...]]:
         """One entry that stands for all addresses, since pymemcache would try the first alone."""
@@ -185,6 +189,14 @@ class Connection:
             self._socket.close()
             self._socket = None
 
+    def wake(self) -> None:
+        """Have the thread or greenlet that waits here see that the network was renewed."""
+        waited_for = self._socket
+        if waited_for is not None:
+            # What was shut down is ready for anything. It may just have been closed.
+            with suppress(OSError):
+                waited_for.shutdown(socket.SHUT_RDWR)
+
     def _addresses(self) -> list[tuple[int, Any]]:
         if isinstance(self._place, str):
             return [(socket.AF_UNIX, self._place)]
@@ -252,7 +264,7 @@ class Connection:
 
     def _is_usable(self) -> bool:
         """Whether an idle connection is still one, with nothing left over from another answer."""
-        if self._socket is None or self._epoch != self._network.epoch:
+        if self._socket is None or not self._is_current():
             return False
         try:
             # Nothing was asked for, so whatever can be read is its end, or no answer to us.
@@ -277,7 +289,8 @@ class Connection:
     def _wait(self, event: int) -> None:
         """Wait until the socket may be ready; raises TimeoutError after the deadline.
 
-        Who was late himself waits for `_CHANCE` all the same.
+        Who was late himself waits for `_CHANCE` all the same. Raises ConnectionError once the
+        network was renewed: what one has waited for in vain, nobody else needs to wait for.
         """
         left = self._left()
         if left <= 0:
@@ -289,8 +302,18 @@ class Connection:
                 raise TimeoutError(_TOO_LATE)
         self._poll.modify(self._connected(), event)
         began = self._network.clock()
-        ready = self._poll.poll(left * 1000)
+        self._network.waiting.add(self)
+        try:
+            # NOTE: looked at after joining those who are woken, so that nobody is overlooked.
+            ready = self._poll.poll(left * 1000) if self._is_current() else []
+        finally:
+            self._network.waiting.discard(self)
+        if not self._is_current():
+            raise ConnectionError("the server has failed others meanwhile")
         self._waited += max(self._network.clock() - began, 0.0 if ready else left)
+
+    def _is_current(self) -> bool:
+        return self._epoch == self._network.epoch
 
     def _left(self) -> float:
         return seconds_left(self._network.clock)

@@ -38,6 +38,9 @@ _MAX_LIFE = 30 * 24 * 3600
 
 _AN_AGE = 1_000_000_000
 
+_PROBED = 8192
+"""A trial moves so many bytes there and back: more than most images and answers have."""
+
 _MAX_COUNT = 2**63
 
 _COUNTED = re.compile(rb"VA \d+[^\r\n]*\r\n(\d+) *\r\n")
@@ -327,7 +330,7 @@ class MemcachedCache:
     def _probe(self, client: PooledClient) -> None:
         """Raise unless the server keeps a value and gives it back."""
         name = self._name("probe")
-        frame = pack(name, bytes(512), self._now() + _AN_AGE)
+        frame = pack(name, bytes(_PROBED), self._now() + _AN_AGE)
         try:
             client.set(name, frame, _life(1), noreply=False)
         except MemcacheServerError as error:

@@ -31,12 +31,12 @@ _BATCH = 100
 class Server:
     """Takes operations to one server while it is in use, and goes on without it while it is not.
 
-    Where an operation fails the server is left aside: from then on nobody waits for it. After
-    `retry_after` seconds the next one who would have asked sets off a trial, in the background. The
-    trial runs `probe`, which raises unless the server is as it should be, and deletes what could
-    not be changed meanwhile; only then is the server in use again. `timeout` is how long the trial
-    waits for each answer; whoever calls sets the deadline of his operation himself. What fails is
-    counted in `spaces`.
+    Where an operation fails the server is left aside: from then on nobody waits for it, and whoever
+    waits for it then goes on as well. After `retry_after` seconds the next one who would have asked
+    sets off a trial, in the background. The trial runs `probe`, which raises unless the server is
+    as it should be, and deletes what could not be changed meanwhile; only then is the server in use
+    again. `timeout` is how long the trial waits for each answer; whoever calls sets the deadline of
+    his operation himself. What fails is counted in `spaces`.
     """
 
     def __init__(
@@ -118,9 +118,10 @@ class Server:
         return False
 
     def _fail(self, error: Exception) -> None:
+        was_in_use = self._breaker.trip()
         # Connections that are idle now may be broken as well, or hold answers that came too late.
         self._network.renew()
-        if self._breaker.trip() and not self._is_closed:
+        if was_in_use and not self._is_closed:
             _log.warning("the cache goes on without the server %s: %s", self.name, _reason(error))
 
     def _start_trial(self) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -194,6 +194,97 @@ def test_a_dripping_server_meets_the_deadline_of_the_whole_operation(
     assert cache.get("key") is None
     # A byte each 50 ms for 500 ms, and those that were on their way; the answer has 10,000.
     assert proxy.dripped <= 15
+
+
+def test_a_server_that_drips_fast_enough_for_small_values_alone_passes_no_trial(
+    make: Callable[..., MemcachedCache], proxy: Proxy, clock: Clock
+) -> None:
+    cache = make(proxy.name, timeout_ms=1500)
+    cache.set("small", b"x" * 100, 60)
+    cache.set("large", b"x" * 4000, 60)
+    proxy.mode, proxy.piece, proxy.delay = Mode.DRIP, 100, 0.1
+    assert cache.get("small") == b"x" * 100
+    assert cache.get("large") is None
+    # The first one sets off the trial.
+    clock.ahead += 1.1
+    assert cache.get("small") is None
+    assert cache.get("small") is None
+    proxy.mode = Mode.PASS
+    come_back(cache, clock)
+    assert cache.get("large") == b"x" * 4000
+
+
+def test_a_server_that_passes_its_trials_and_answers_to_nobody_is_asked_less_and_less(
+    make: Callable[..., MemcachedCache], clock: Clock
+) -> None:
+    asked = []
+
+    def answer(command: bytes) -> bytes:
+        if command.startswith(b"set "):
+            return b"SERVER_ERROR out of memory storing object\r\n"
+        asked.append(command)
+        return b""
+
+    with scripted(answer) as name:
+        cache = make(name, timeout_ms=50)
+        for _ in range(60):
+            assert cache.get("key") is None
+            clock.ahead += 1.0
+        # At once, after one second, after two, and every four from then on.
+        assert 10 <= len(asked) <= 18
+        assert cache.figures().errors == len(asked)
+        cache.close()
+
+
+def answers(
+    cache: MemcachedCache, clock: Clock, apart: float
+) -> tuple[Sequence[bytes | None], Sequence[float]]:
+    """What three find who ask for the same, so many seconds apart, and when each of them has it."""
+
+    def ask(number: int) -> tuple[bytes | None, float]:
+        time.sleep(number * apart)
+        return cache.get("key"), clock()
+
+    with ThreadPoolExecutor(3) as threads:
+        found, times = zip(*threads.map(ask, range(3)), strict=True)
+    return found, times
+
+
+@pytest.mark.parametrize("mode", [Mode.BLACKHOLE, Mode.DRIP, Mode.STALL])
+def test_those_who_wait_for_an_answer_go_on_at_the_first_failure(
+    make: Callable[..., MemcachedCache], proxy: Proxy, clock: Clock, mode: Mode
+) -> None:
+    cache = make(proxy.name, timeout_ms=1000)
+    cache.set("key", b"value", 60)
+    proxy.mode = mode
+    found, times = answers(cache, clock, 0.3)
+    assert found == (None, None, None)
+    # Each deadline is 0.3 seconds after the one before.
+    assert max(times) - min(times) < 0.25
+    assert cache.figures().errors == 3
+    proxy.mode = Mode.PASS
+    come_back(cache, clock)
+    assert cache.get("key") == b"value"
+
+
+def test_a_change_that_waits_for_an_answer_at_the_first_failure_is_made_good(
+    make: Callable[..., MemcachedCache], proxy: Proxy, clock: Clock
+) -> None:
+    cache, other = make(proxy.name, timeout_ms=1000), make(proxy.name)
+    cache.set("key", b"old", 60)
+    proxy.mode = Mode.BLACKHOLE
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(cache.get, "whatever")
+        time.sleep(0.3)
+        cache.set("key", b"new", 60)
+        assert asked.result() is None
+    assert other.get("key") is None
+    proxy.mode = Mode.PASS
+    clock.ahead += 1.1
+    other.get("whatever")
+    assert other.get("key") == b"old"
+    come_back(cache, clock)
+    assert other.get("key") is None
 
 
 def test_a_server_that_was_killed_is_used_again_when_it_is_started_anew(
@@ -670,6 +761,27 @@ def test_the_deadline_holds_for_tls_too(
         assert cache.get("key") == b"x" * 10_000
 
 
+def test_those_who_wait_under_tls_go_on_at_the_first_failure_too(
+    make: Callable[..., MemcachedCache],
+    tls_server: Memcached,
+    certificates: dict[str, tuple[Path, Path]],
+    clock: Clock,
+) -> None:
+    with Proxy(("127.0.0.1", tls_server.port), delay=0.05) as proxy:
+        authority = str(certificates["server"][0])
+        options = {"tls": True, "tls_ca": authority, "connect_timeout_ms": 1000}
+        cache = make(proxy.name, timeout_ms=1000, **options)
+        # Three connections, so that the first waits for an answer and the last for a handshake.
+        cache.set("key", b"value", 60)
+        proxy.mode = Mode.DRIP
+        found, times = answers(cache, clock, 0.3)
+        assert found == (None, None, None)
+        assert max(times) - min(times) < 0.25
+        proxy.mode = Mode.PASS
+        come_back(cache, clock)
+        assert cache.get("key") == b"value"
+
+
 def test_certificates_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
     for option in ("tls_ca", "tls_certificate"):
         settings = MemcachedSettings(tls=True, **{option: str(tmp_path / "missing.pem")})
@@ -999,6 +1111,7 @@ from gevent import monkey
 monkey.patch_all()
 import sys, time
 import gevent
+import gevent.pool
 from plugins.caches.memcached import MemcachedCache, MemcachedSettings
 
 name, what = sys.argv[1:]
@@ -1022,6 +1135,15 @@ def tick():
 ticker = gevent.spawn(tick)
 found = [each.get() for each in [gevent.spawn(cache.get, "key") for _ in range(100)]]
 print(found.count(b"value"), found.count(None), cache.figures().aside == (name,), ticks > 5)
+cache.close()
+"""
+
+STAGGERED = """
+def ask(number):
+    gevent.sleep(number * 0.1)
+    return cache.get("key"), time.monotonic()
+found, times = zip(*gevent.pool.Pool(3).map(ask, range(3)))
+print(found, max(times) - min(times) < 0.08)
 cache.close()
 """
 
@@ -1058,6 +1180,11 @@ def test_other_greenlets_go_on_while_some_wait_for_a_server(proxy: Proxy) -> Non
     proxy.mode = Mode.BLACKHOLE
     assert run(TICKING, proxy.name, "away") == "0 100 True True"
     assert proxy.seen[0] <= 8
+
+
+def test_greenlets_that_wait_go_on_at_the_first_failure(proxy: Proxy) -> None:
+    proxy.mode = Mode.BLACKHOLE
+    assert run(STAGGERED, proxy.name, "away") == "(None, None, None) True"
 
 
 def test_an_answer_that_came_in_time_counts_however_late_it_is_read(
