@@ -9,6 +9,7 @@ QuietzoneError
 ├── Conflict                    the request contradicts what is stored
 │   ├── SlugTaken               a slug of that spelling exists already
 │   └── KeyReused               an Idempotency-Key came again with another body
+├── TooMany                     somebody does this more often than a limit allows
 ├── Gone                        the code exists, but must not be followed now
 └── StorageUnavailable          the database cannot be reached or refuses to work
 
@@ -81,6 +82,18 @@ class SlugTaken(Conflict):
 
 class KeyReused(Conflict):
     """An Idempotency-Key was sent again within its day, with a different body."""
+
+
+class TooMany(QuietzoneError):
+    """Somebody does something more often than a limit allows; in `wait` seconds he may again."""
+
+    def __init__(self, policy: str, requests: int, seconds: int, wait: int) -> None:
+        self.policy = policy
+        self.wait = wait
+        super().__init__(
+            f"At most {requests} in {seconds} seconds are allowed here (setting limits.{policy}); "
+            f"try again in {wait} seconds."
+        )
 
 
 class Gone(QuietzoneError):

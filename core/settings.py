@@ -165,6 +165,25 @@ class AccountsSettings(Struct, frozen=True):
     argon2_parallelism: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
+class Limit(Struct, frozen=True):
+    """So many requests within so many seconds, wherever these begin."""
+
+    requests: Positive
+    seconds: Annotated[int, Meta(ge=1, le=604_800)]
+
+
+class LimitsSettings(Struct, frozen=True):
+    """`[limits]`: how often something may be done; of several limits each has to allow it."""
+
+    sign_in_address: tuple[Limit, ...] = (Limit(30, 60), Limit(300, 3600))
+    sign_in_account: tuple[Limit, ...] = (Limit(10, 60), Limit(30, 900), Limit(100, 86_400))
+    reads: tuple[Limit, ...] = (Limit(6000, 60),)
+    writes: tuple[Limit, ...] = (Limit(1200, 60),)
+    bulk: tuple[Limit, ...] = (Limit(60, 60),)
+    drawing: tuple[Limit, ...] = (Limit(3000, 60),)
+    unknown_slugs: tuple[Limit, ...] = (Limit(60, 60),)
+
+
 class LogSettings(Struct, frozen=True):
     """`[log]`: how much is logged."""
 
@@ -191,6 +210,7 @@ class Settings(Struct, frozen=True):
     codes: CodesSettings = CodesSettings()
     images: ImagesSettings = ImagesSettings()
     accounts: AccountsSettings = AccountsSettings()
+    limits: LimitsSettings = LimitsSettings()
     log: LogSettings = LogSettings()
     plugin: Sections = msgspec.field(default_factory=Sections)
 

@@ -38,6 +38,7 @@ _KINDS: tuple[tuple[type[errors.QuietzoneError], int, str, str], ...] = (
     (errors.SlugTaken, 409, "slug-taken", "The slug is taken"),
     (errors.KeyReused, 422, "idempotency-key-reused", "The Idempotency-Key was used before"),
     (errors.Conflict, 409, "conflict", "The request contradicts what is stored"),
+    (errors.TooMany, 429, "too-many", "Too many requests"),
     (errors.Gone, 410, "gone", "Gone"),
     (errors.StorageUnavailable, 503, "storage-unavailable", "The database is away"),
 )
@@ -102,6 +103,8 @@ def _ours(
         resp.set_header("WWW-Authenticate", 'Bearer realm="quietzone"')
     elif isinstance(error, errors.StorageUnavailable):
         report_outage(resp, error, problem.request_id)
+    elif isinstance(error, errors.TooMany):
+        resp.set_header("Retry-After", str(error.wait))
     elif problem.status == 500:
         _log.error("request %s failed", problem.request_id, exc_info=error)
 

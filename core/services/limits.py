@@ -1,0 +1,195 @@
+"""How often somebody may do something, counted by all workers together.
+
+A window of time is cut into ten parts, and each part has a counter in the cache. Whoever takes one
+more counts it in the part of now, and is refused where that, and the ten parts before it, come to
+more than the limit. These cover every span of the length of the window that ends now, so that the
+limit holds for every such span, wherever it begins. (A window that begins anew every minute lets
+twice as many through around its end.)
+
+A process takes some at a time from the counter, the fewer the fewer are left, and gives them out
+by itself: most requests ask nobody. What it has not given out when a part ends is lost.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from threading import Lock
+
+from msgspec import Struct
+
+from core.errors import TooMany
+from core.ports import Cache
+from core.services.recent import Recent
+from core.settings import Limit
+
+_PARTS = 10
+
+_SHARE = 32
+"""A process takes one in so many of those that are left, at a time."""
+
+_SETTLING = 1.0
+"""Who is a little late, or whose clock is, counts in the part before for so many seconds."""
+
+_MARGIN = 5.0
+"""Counters live so much longer than they are read, in seconds."""
+
+MAX_SUBJECTS = 50_000
+"""Of so many who were counted last a process remembers how much is left."""
+
+
+class Policy(enum.StrEnum):
+    """What is limited; each has its limits in the settings `[limits]`."""
+
+    SIGN_IN_ADDRESS = "sign_in_address"
+    SIGN_IN_ACCOUNT = "sign_in_account"
+    READS = "reads"
+    WRITES = "writes"
+    BULK = "bulk"
+    DRAWING = "drawing"
+    UNKNOWN_SLUGS = "unknown_slugs"
+
+
+class Standing(Struct, frozen=True):
+    """How somebody stands to the tightest limit of a policy.
+
+    So many more are `left`, and in `seconds` there may be more.
+    """
+
+    policy: Policy
+    left: int
+    seconds: int
+
+
+class _Window:
+    """What a process knows of one subject under one limit."""
+
+    __slots__ = ("before", "counted", "given", "is_settled", "part")
+
+    def __init__(self, part: int, before: list[int], *, is_settled: bool) -> None:
+        self.part = part
+        # The parts before, the oldest first.
+        self.before = before
+        self.is_settled = is_settled
+        # What all have taken in this part, as far as is known, and what is left of it to us.
+        self.counted = 0
+        self.given = 0
+
+    @property
+    def used(self) -> int:
+        """How many were taken, those that we still have included."""
+        return sum(self.before) + self.counted
+
+
+class Limits:
+    """Counts what the policies limit, and raises where it is too much.
+
+    `clock` tells the time in seconds since 1970, for machines have to agree on the parts. While the
+    cache is away, each process goes on from what it knows, and counts for itself.
+    """
+
+    def __init__(
+        self, policies: Mapping[Policy, Sequence[Limit]], cache: Cache, clock: Callable[[], float]
+    ) -> None:
+        self._policies = policies
+        self._cache = cache
+        self._clock = clock
+        self._lock = Lock()
+        self._windows: Recent[tuple[Policy, int, str], _Window] = Recent(MAX_SUBJECTS)
+
+    def take(self, policy: Policy, subject: str) -> Standing | None:
+        """Count one more of the subject, and tell how it stands then; None where nothing limits it.
+
+        Raises TooMany where a limit is reached; who is refused is not counted.
+        """
+        standing = None
+        for number, limit in enumerate(self._policies[policy]):
+            now = self._clock()
+            left, seconds = self._take(policy, number, limit, subject, now)
+            if left < 0:
+                raise TooMany(policy, limit.requests, limit.seconds, seconds)
+            if standing is None or left < standing.left:
+                standing = Standing(policy, left, seconds)
+        return standing
+
+    def _take(
+        self, policy: Policy, number: int, limit: Limit, subject: str, now: float
+    ) -> tuple[int, int]:
+        """How many are left, -1 where there was none to take, and when there may be more."""
+        length = limit.seconds / _PARTS
+        part = int(now // length)
+        into = now - part * length
+        key = policy, number, subject
+        known = self._windows.get(key)
+        window = known[0] if known is not None else None
+        if window is None or window.part != part or not (window.is_settled or into < _SETTLING):
+            window = self._read(key, part, is_settled=into >= _SETTLING)
+        with self._lock:
+            if window.given > 0:
+                window.given -= 1
+                return limit.requests - window.used + window.given, math.ceil(length - into)
+            free = limit.requests - window.used
+        if free > 0:
+            many = max(1, free // _SHARE)
+            told = self._cache.increment(
+                _counter(key, part), limit.seconds + length + _MARGIN, many
+            )
+            with self._lock:
+                if told is None:
+                    told = window.counted + many
+                window.counted = max(window.counted, told)
+                # Others may have taken some meanwhile, so that some of ours are beyond the limit.
+                granted = many - max(0, sum(window.before) + told - limit.requests)
+                if granted > 0:
+                    window.given += granted - 1
+                    left = max(0, limit.requests - window.used) + window.given
+                    return left, math.ceil(length - into)
+        return -1, _wait(window, limit.requests, length, into)
+
+    def _read(self, key: tuple[Policy, int, str], part: int, *, is_settled: bool) -> _Window:
+        """What all have counted in the parts before, and we in case the cache does not know."""
+        parts = range(part - _PARTS, part)
+        names = [_counter(key, one) for one in (*parts, part)]
+        told = self._cache.get_many(names)
+        counts = [_number(told.get(name)) for name in names]
+        with self._lock:
+            known = self._windows.get(key)
+            if known is not None:
+                old = known[0]
+                own = dict(zip(range(old.part - _PARTS, old.part), old.before, strict=True))
+                own[old.part] = old.counted
+                counts = [
+                    max(count, own.get(one, 0))
+                    for one, count in zip((*parts, part), counts, strict=True)
+                ]
+                if old.part == part:
+                    old.before, old.is_settled = counts[:-1], is_settled
+                    old.counted = max(old.counted, counts[-1])
+                    return old
+            window = _Window(part, counts[:-1], is_settled=is_settled)
+            window.counted = counts[-1]
+            self._windows.put(key, window, 0.0)
+            return window
+
+
+def _counter(key: tuple[Policy, int, str], part: int) -> str:
+    policy, number, subject = key
+    text = f"{policy}:{number}:{part}:{subject}".encode("utf-8", "surrogatepass")
+    return f"limit:{blake2b(text, digest_size=16).hexdigest()}"
+
+
+def _number(value: bytes | None) -> int:
+    return int(value) if value is not None and value.isdigit() else 0
+
+
+def _wait(window: _Window, most: int, length: float, into: float) -> int:
+    """In how many seconds so much is given back that there is one to take."""
+    used, seconds = window.used, length - into
+    for count in (*window.before, window.counted):
+        used -= count
+        if used < most:
+            break
+        seconds += length
+    return max(1, math.ceil(seconds))
