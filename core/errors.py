@@ -85,10 +85,10 @@ class KeyReused(Conflict):
 
 
 class TooMany(QuietzoneError):
-    """Somebody does something more often than a limit allows; in `wait` seconds he may again."""
+    """Somebody does something more often than the limit `name` allows; in `wait` seconds he may."""
 
-    def __init__(self, policy: str, requests: int, seconds: int, wait: int) -> None:
-        self.policy = policy
+    def __init__(self, policy: str, name: str, requests: int, seconds: int, wait: int) -> None:
+        self.name = name
         self.wait = wait
         super().__init__(
             f"At most {requests} in {seconds} seconds are allowed here (setting limits.{policy}); "

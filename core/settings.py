@@ -45,11 +45,19 @@ class Service(Struct, frozen=True):
     threads: Annotated[int, Meta(ge=1, le=64)] = 2
 
 
+class ProxyHeader(enum.StrEnum):
+    """The header in which the trusted proxies tell who the client is."""
+
+    X_FORWARDED_FOR = "X-Forwarded-For"
+    FORWARDED = "Forwarded"
+
+
 class Http(Struct, frozen=True):
     """`[http]`: limits on requests, and which proxies are believed."""
 
     max_body_bytes: Positive = 1_048_576
     trusted_proxies: tuple[str, ...] = ()
+    proxy_header: ProxyHeader = ProxyHeader.X_FORWARDED_FOR
     country_header: str = ""
 
 

@@ -109,6 +109,12 @@ class Principal(Struct, frozen=True):
     api_key: ApiKey | None = None
 
     @property
+    def subject(self) -> int:
+        """What limits count by: the key, or the person, whichever session he uses."""
+        who = self.user or self.api_key
+        return who.id.int if who is not None else 0
+
+    @property
     def operator(self) -> bool:
         """Whether he may look after the installation itself."""
         who = self.user or self.api_key

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+
+from core.http.request import Request
+from core.settings import Http, ProxyHeader
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -47,6 +51,67 @@ def client_address(peer: str, forwarded_for: str | None, trusted: Sequence[Netwo
         if not is_trusted(hop, trusted):
             return address
     return address
+
+
+class Clients:
+    """Tells whom a request comes from, as `[http]` has it."""
+
+    def __init__(self, settings: Http) -> None:
+        self._trusted = networks(settings.trusted_proxies)
+        self._read = {
+            ProxyHeader.X_FORWARDED_FOR: ("HTTP_X_FORWARDED_FOR", _same),
+            ProxyHeader.FORWARDED: ("HTTP_FORWARDED", _forwarded_for),
+        }[settings.proxy_header]
+
+    def address(self, req: Request) -> str:
+        """The address of the client."""
+        peer = req.remote_addr
+        if not self._trusted:
+            return peer
+        name, chain = self._read
+        return client_address(peer, chain(req.env.get(name)), self._trusted)
+
+    def is_proxied(self, req: Request) -> bool:
+        """Whether one of the proxies that are believed has sent the request."""
+        return bool(self._trusted) and is_trusted(req.remote_addr, self._trusted)
+
+    def subject(self, req: Request) -> str:
+        """Whom limits count: the address, and of IPv6 the network of the house."""
+        return subject(self.address(req))
+
+
+def subject(address: str) -> str:
+    """The address as limits count it: of IPv6 the first 64 bits, which is what one client has."""
+    if ":" not in address:
+        return address
+    try:
+        ip = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))
+
+
+def _same(header: str | None) -> str | None:
+    return header
+
+
+_FOR = re.compile(r'(?:^|;)\s*for\s*=\s*("[^"]*"|[^\s;,"]+)\s*(?:;|$)', re.IGNORECASE)
+
+
+def _forwarded_for(header: str | None) -> str | None:
+    """The addresses of a header Forwarded (RFC 7239, 4), as X-Forwarded-For has them.
+
+    What is no address, `unknown` or a name beginning with an underscore, is nobody's.
+    """
+    if header is None:
+        return None
+    hops = []
+    for element in header.split(","):
+        found = _FOR.search(element.strip())
+        hops.append(found[1].strip('"') if found is not None else "unknown")
+    return ",".join(hops)
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:

@@ -15,15 +15,25 @@ from msgspec import Struct
 from core.domain.accounts import Principal, Role
 from core.domain.validation import read
 from core.errors import FieldProblem, Forbidden, InvalidFields, Unauthenticated
+from core.http.problems import rate_limit
 from core.http.request import Request
 from core.http.resources.base import Access, AnyQuery, Resource
 from core.services import Services
+from core.services.limits import Policy
 
 _access_log = logging.getLogger("quietzone.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _MAX_QUERIES = 1000
 _SHORT = 300
 """So many queries are remembered as they were read, of no more characters than this."""
+
+_USUAL = {
+    "GET": Policy.READS,
+    "POST": Policy.WRITES,
+    "PUT": Policy.WRITES,
+    "PATCH": Policy.WRITES,
+    "DELETE": Policy.WRITES,
+}
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -68,6 +78,14 @@ class Gate:
 
     def __init__(self, services: Services, base_url: str, cookie_name: str) -> None:
         self._accounts = services.accounts
+        self._limits = services.limits
+        self._policies = {
+            policy: ", ".join(
+                f'"{name}";q={limit.requests};w={limit.seconds}'
+                for name, limit in services.limits.described(policy)
+            )
+            for policy in Policy
+        }
         self._origin = origin(base_url)
         self._cookie = cookie_name
         self._queries: dict[tuple[type[Struct] | None, str], Struct] = {}
@@ -84,6 +102,7 @@ class Gate:
         self._refuse_cross_site(req)
         if rule is not Access.PUBLIC:
             req.context.principal = principal = self._principal(req)
+            self._limit(resp, resource.policies.get(method) or _USUAL[method], principal)
             # Nothing behind a sign-in may be kept by a shared cache.
             resp.set_header("Cache-Control", "private, no-cache")
             if rule is Access.PERSON and principal.user is None:
@@ -99,6 +118,16 @@ class Gate:
                     rule, principal, params["org_id"], at_once=method not in _SAFE
                 )
         self._read_query(req, resource, method)
+
+    def _limit(self, resp: falcon.Response, policy: Policy, principal: Principal) -> None:
+        """Count the request, and tell how many are left (draft-ietf-httpapi-ratelimit-headers)."""
+        described = self._policies[policy]
+        if described:
+            resp.set_header("RateLimit-Policy", described)
+            standing = self._limits.take(policy, principal.subject)
+            if standing is not None:
+                told = rate_limit(standing.name, standing.left, standing.seconds)
+                resp.set_header("RateLimit", told)
 
     def _principal(self, req: Request) -> Principal:
         authorization = req.get_header("Authorization")

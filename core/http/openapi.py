@@ -89,6 +89,15 @@ _HEADERS: Mapping[str, Json] = {
         "required": True,
         "schema": {"type": "string", "format": "uri-reference"},
     },
+    "RateLimit": {
+        "description": "The limit that is the next to be reached, how many requests are left (`r`) "
+        "and in how many seconds there may be more (`t`).",
+        "schema": {"type": "string"},
+    },
+    "RateLimit-Policy": {
+        "description": "How many requests (`q`) are allowed in how many seconds (`w`).",
+        "schema": {"type": "string"},
+    },
     "Retry-After": {
         "description": "After how many seconds to try again.",
         "required": True,
@@ -111,6 +120,8 @@ _HEADERS: Mapping[str, Json] = {
     },
 }
 
+_LIMITED = ("RateLimit", "RateLimit-Policy")
+
 _PROBLEMS: Mapping[int, tuple[str, str, Sequence[str]]] = {
     400: ("Unreadable", "The body is not JSON, or it broke off.", ()),
     401: ("Unauthenticated", "Nobody is signed in.", ("WWW-Authenticate",)),
@@ -121,7 +132,7 @@ _PROBLEMS: Mapping[int, tuple[str, str, Sequence[str]]] = {
     413: ("TooLarge", "The body is larger than the settings allow.", ()),
     415: ("WrongMediaType", "The body has another media type, or is encoded.", ("Accept",)),
     422: ("InvalidFields", "Some values cannot be accepted; `errors` names every one.", ()),
-    429: ("TooManyRequests", "There were too many requests lately.", ("Retry-After",)),
+    429: ("TooManyRequests", "There were too many requests lately.", ("Retry-After", "RateLimit")),
     503: ("StorageUnavailable", "The database is away; nothing was changed.", ("Retry-After",)),
 }
 """The name of each problem in the document, what it means, and the headers that come with it."""
@@ -339,9 +350,11 @@ class _Author:
             if answer.document is Problem and answer.status in _PROBLEMS:
                 _, words, others = _PROBLEMS[answer.status]
                 headers += others
+            limited = _LIMITED if rule is not Access.PUBLIC else ()
+            headers += limited
             if answer.tagged:
                 headers.append("ETag")
-                found[304] = self._response(304, _STATUSES[304], None, (), ["ETag"])
+                found[304] = self._response(304, _STATUSES[304], None, (), ["ETag", *limited])
             found[answer.status] = self._response(
                 answer.status, words, answer.document, self._media(answer.media), headers
             )
@@ -412,7 +425,7 @@ def _derived(route: Route, method: str, rule: Rule) -> Iterator[int]:
     """The problems that can occur for what is known of every route."""
     safe = method == "GET"
     if rule is not Access.PUBLIC:
-        yield from (401, 503)
+        yield from (401, 429, 503)
     # Whoever may do less than the least may do nothing here: it is 404. What changes something may
     # come from another site.
     if rule not in (Access.PUBLIC, Access.SIGNED_IN, Role.MEMBER) or not safe:

@@ -69,6 +69,17 @@ def report_outage(resp: falcon.Response, error: errors.StorageUnavailable, reque
     _log.error("storage unavailable, request %s: %s (%s)", request_id, error, error.__cause__)
 
 
+def report_limit(resp: falcon.Response, error: errors.TooMany) -> None:
+    """Tell the client when to try again."""
+    resp.set_header("Retry-After", str(error.wait))
+    resp.set_header("RateLimit", rate_limit(error.name, 0, error.wait))
+
+
+def rate_limit(name: str, left: int, seconds: int) -> str:
+    """The value of the header RateLimit (draft-ietf-httpapi-ratelimit-headers-10)."""
+    return f'"{name}";r={left};t={seconds}'
+
+
 def of(error: errors.QuietzoneError, request_id: str) -> Problem:
     """The problem document of one of our own errors."""
     status, name, title = next(
@@ -104,7 +115,7 @@ def _ours(
     elif isinstance(error, errors.StorageUnavailable):
         report_outage(resp, error, problem.request_id)
     elif isinstance(error, errors.TooMany):
-        resp.set_header("Retry-After", str(error.wait))
+        report_limit(resp, error)
     elif problem.status == 500:
         _log.error("request %s failed", problem.request_id, exc_info=error)
 

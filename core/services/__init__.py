@@ -31,6 +31,7 @@ from core.services.images import ImageService
 from core.services.journal.drainer import Drainer
 from core.services.journal.supervisor import Supervisor
 from core.services.journal.writer import Journal
+from core.services.limits import Limits, Policy
 from core.services.logos import Logos
 from core.services.lookups import Lookups
 from core.services.meters import Meters, Namespace
@@ -94,6 +95,11 @@ class Services:
             settings.cache.max_hot_images,
         )
         self.monitor = CacheMonitor(settings.cache.backend, self.cache, self.meters, epochs)
+        self.limits = Limits(
+            {policy: getattr(settings.limits, policy) for policy in Policy},
+            self.cache,
+            lambda: clock().timestamp(),
+        )
         self.passwords = Passwords(settings.accounts)
         caching, meters = settings.cache, self.meters
         # Whoever asks has a session or a key, and a role in an organisation.

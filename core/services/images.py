@@ -212,10 +212,16 @@ class ImageService:
         """The plan of the image of a code, which tells its link to those who cannot see it."""
         return self.plan(link, options, look, logo, f"QR code: {link}")
 
-    def picture(self, plan: Plan, organization_id: UUID | None = None) -> Picture:
+    def picture(
+        self,
+        plan: Plan,
+        organization_id: UUID | None = None,
+        allow: Callable[[], object] | None = None,
+    ) -> Picture:
         """The image; raises InvalidFields where content, level, size and look do not fit.
 
-        It is kept for the organisation; without one nothing is kept.
+        It is kept for the organisation; without one nothing is kept. `allow` is called where it has
+        to be drawn, and raises where that must not be.
         """
         media_type = self._renderers[plan.options.format].media_type
         if organization_id is None:
@@ -224,6 +230,9 @@ class ImageService:
         key = images.key(organization_id, plan.key)
         data = images.find(key, _whole)
         if data is None:
+            # NOTE: not only where it is drawn, for all who wait would be refused with that one.
+            if allow is not None:
+                allow()
 
             def make() -> bytes:
                 data = self._made(plan, organization_id)

@@ -53,14 +53,20 @@ class Policy(enum.StrEnum):
 
 
 class Standing(Struct, frozen=True):
-    """How somebody stands to the tightest limit of a policy.
+    """How somebody stands to the tightest limit of a policy, which is called `name`.
 
     So many more are `left`, and in `seconds` there may be more.
     """
 
-    policy: Policy
+    name: str
     left: int
     seconds: int
+
+
+Subject = str | int
+"""Who is counted, in whatever way he is told from others."""
+
+_Key = tuple[Policy, int, Subject]
 
 
 class _Window:
@@ -97,9 +103,20 @@ class Limits:
         self._cache = cache
         self._clock = clock
         self._lock = Lock()
-        self._windows: Recent[tuple[Policy, int, str], _Window] = Recent(MAX_SUBJECTS)
+        self._names = {
+            policy: [
+                policy.value if len(limits) == 1 else f"{policy}_{limit.seconds}"
+                for limit in limits
+            ]
+            for policy, limits in policies.items()
+        }
+        self._windows: Recent[_Key, _Window] = Recent(MAX_SUBJECTS)
 
-    def take(self, policy: Policy, subject: str) -> Standing | None:
+    def described(self, policy: Policy) -> Sequence[tuple[str, Limit]]:
+        """The limits of a policy, by the names that `Standing` has of them."""
+        return list(zip(self._names[policy], self._policies[policy], strict=True))
+
+    def take(self, policy: Policy, subject: Subject) -> Standing | None:
         """Count one more of the subject, and tell how it stands then; None where nothing limits it.
 
         Raises TooMany where a limit is reached; who is refused is not counted.
@@ -109,13 +126,14 @@ class Limits:
             now = self._clock()
             left, seconds = self._take(policy, number, limit, subject, now)
             if left < 0:
-                raise TooMany(policy, limit.requests, limit.seconds, seconds)
+                name = self._names[policy][number]
+                raise TooMany(policy, name, limit.requests, limit.seconds, seconds)
             if standing is None or left < standing.left:
-                standing = Standing(policy, left, seconds)
+                standing = Standing(self._names[policy][number], left, seconds)
         return standing
 
     def _take(
-        self, policy: Policy, number: int, limit: Limit, subject: str, now: float
+        self, policy: Policy, number: int, limit: Limit, subject: Subject, now: float
     ) -> tuple[int, int]:
         """How many are left, -1 where there was none to take, and when there may be more."""
         length = limit.seconds / _PARTS
@@ -148,7 +166,7 @@ class Limits:
                     return left, math.ceil(length - into)
         return -1, _wait(window, limit.requests, length, into)
 
-    def _read(self, key: tuple[Policy, int, str], part: int, *, is_settled: bool) -> _Window:
+    def _read(self, key: _Key, part: int, *, is_settled: bool) -> _Window:
         """What all have counted in the parts before, and we in case the cache does not know."""
         parts = range(part - _PARTS, part)
         names = [_counter(key, one) for one in (*parts, part)]
@@ -174,7 +192,7 @@ class Limits:
             return window
 
 
-def _counter(key: tuple[Policy, int, str], part: int) -> str:
+def _counter(key: _Key, part: int) -> str:
     policy, number, subject = key
     text = f"{policy}:{number}:{part}:{subject}".encode("utf-8", "surrogatepass")
     return f"limit:{blake2b(text, digest_size=16).hexdigest()}"

@@ -12,6 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +47,14 @@ backend = "postgres"
 
 [cache]
 backend = "memcached"
+
+[http]
+trusted_proxies = ["127.0.0.1/32"]
+
+[limits]
+# Whoever watches asks all the time.
+reads = []
+unknown_slugs = [{ requests = 200, seconds = 600 }]
 
 [accounts]
 argon2_memory_kib = 8192
@@ -474,3 +483,15 @@ def test_operators_are_told_what_all_workers_of_a_service_have_found(
         assert [looks(worker) for worker in workers] == [
             (then[0] + new[0], then[1] + new[1]) for then, new in zip(before, found, strict=True)
         ]
+
+
+def test_what_is_limited_is_limited_over_all_workers_of_both(installation: Installation) -> None:
+    def ask(worker: Worker) -> list[int]:
+        client = {"X-Forwarded-For": "203.0.113.9"}
+        return [worker.ask("GET", "/r/NOSUCHCODE", headers=client).status for _ in range(120)]
+
+    with installation.workers() as workers, ThreadPoolExecutor(len(workers)) as threads:
+        told = [status for statuses in threads.map(ask, workers) for status in statuses]
+    assert set(told) == {404, 429}
+    # What a worker has taken from the counter and not given out is lost, and that is little.
+    assert 180 <= told.count(404) <= 200

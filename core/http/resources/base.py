@@ -14,6 +14,7 @@ from msgspec import Struct
 from core.domain.accounts import Role
 from core.http.request import Request
 from core.services import Services
+from core.services.limits import Policy
 from core.settings import Settings
 
 
@@ -32,6 +33,9 @@ Rule = Access | Role
 class AnyQuery(Struct, frozen=True):
     """The query of a route that takes whatever is sent."""
 
+
+Policies = Mapping[str, Policy]
+"""What limits each method, by the principal."""
 
 Queries = Mapping[str, type[Struct]]
 """The types of query parameters, by method."""
@@ -78,13 +82,15 @@ Headers = Mapping[str, Mapping[str, Any]]
 class Resource:
     """The base of all resources.
 
-    `access` comes from the route table. `queries` names the type of the query parameters by
+    `access` comes from the route table. `policies` names what limits a method, where it is not what
+    limits all that read or write. `queries` names the type of the query parameters by
     method; a method that is not named takes none. `bodies`, `answers` and `headers` say what the
     OpenAPI document tells, and nothing else: every responder has its answers there, and every
     POST, PUT and PATCH its body.
     """
 
     access: Mapping[str, Rule]
+    policies: ClassVar[Policies] = {}
     queries: ClassVar[Queries] = {}
     bodies: ClassVar[Bodies] = {}
     answers: ClassVar[Answers] = {}

@@ -11,8 +11,18 @@ from msgspec import Meta
 from core.domain.codes import CodeChanges, CodeDraft, CodeQuery
 from core.errors import InvalidFields
 from core.http.request import Request
-from core.http.resources.base import Answer, Answers, Bodies, Headers, Queries, Resource, put_json
+from core.http.resources.base import (
+    Answer,
+    Answers,
+    Bodies,
+    Headers,
+    Policies,
+    Queries,
+    Resource,
+    put_json,
+)
 from core.http.schemas import CodeList, CodesCreated, CodesDraft, CodeView
+from core.services.limits import Policy
 
 
 class Codes(Resource):
@@ -41,6 +51,7 @@ class Codes(Resource):
 class BulkCodes(Resource):
     """`/api/organizations/{org_id}/qr-codes/bulk`."""
 
+    policies: ClassVar[Policies] = {"POST": Policy.BULK}
     bodies: ClassVar[Bodies] = {"POST": CodesDraft}
     answers: ClassVar[Answers] = {"POST": (Answer(CodesCreated, 201), 409)}
     headers: ClassVar[Headers] = {

@@ -10,13 +10,15 @@ import falcon
 from core.domain.images import ImageOptions
 from core.domain.sheets import SheetOptions, sheet_of
 from core.http.request import Request
-from core.http.resources.base import Answer, Answers, Queries, Resource
+from core.http.resources.base import Answer, Answers, Policies, Queries, Resource
 from core.http.schemas import ArchiveQuery, SheetQuery
+from core.services.limits import Policy
 
 
 class Archive(Resource):
     """`/api/organizations/{org_id}/qr-codes/images.zip`."""
 
+    policies: ClassVar[Policies] = {"GET": Policy.BULK}
     queries: ClassVar[Queries] = {"GET": ArchiveQuery}
     answers: ClassVar[Answers] = {
         "GET": (Answer(media=("application/zip",), headers=("Content-Disposition",)),)
@@ -33,6 +35,7 @@ class Archive(Resource):
 class Sheet(Resource):
     """`/api/organizations/{org_id}/qr-codes/sheet.{sheet_format}`."""
 
+    policies: ClassVar[Policies] = {"GET": Policy.BULK}
     queries: ClassVar[Queries] = {"GET": SheetQuery}
     answers: ClassVar[Answers] = {
         "GET": (

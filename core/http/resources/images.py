@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import ClassVar, TypeGuard
 from uuid import UUID
@@ -18,6 +18,7 @@ from core.domain.images import ANY, ImageOptions, Limits, SignedOptions
 from core.domain.looks import LookOptions, look_rules, options_of
 from core.domain.validation import collect, read
 from core.errors import InvalidFields, NotFound
+from core.http.client import Clients
 from core.http.conditional import names_any, not_modified
 from core.http.request import Request
 from core.http.resources.base import Answer, Answers, Bodies, Queries, Resource, put_json
@@ -25,6 +26,7 @@ from core.http.schemas import BusinessCodeDraft, BusinessCodeView, ImageDraft
 from core.http.schemas import ImageAddress as ImageAddressDocument
 from core.services import Services
 from core.services.images import Plan
+from core.services.limits import Policy
 from core.services.signatures import parameters
 from core.settings import Settings
 
@@ -65,22 +67,28 @@ class _Image(Resource):
         """Send the image, or 304 where the client has it."""
         if names_any(req):
             # Whether there is an image at all, only drawing it tells: its look may be refused.
-            self.services.images.picture(plan, org_id)
+            self.services.images.picture(plan, org_id, self.drawing(req))
         resp.set_header("ETag", plan.entity_tag)
         if not_modified(req, plan.entity_tag):
             resp.status = 304
             return
-        self.send(resp, org_id, plan, file_name)
+        self.send(req, resp, org_id, plan, file_name)
 
-    def send(self, resp: falcon.Response, org_id: UUID, plan: Plan, file_name: str) -> None:
+    def send(
+        self, req: Request, resp: falcon.Response, org_id: UUID, plan: Plan, file_name: str
+    ) -> None:
         """Send the image."""
-        picture = self.services.images.picture(plan, org_id)
+        picture = self.services.images.picture(plan, org_id, self.drawing(req))
         resp.data = picture.data
         resp.content_type = picture.media_type
         resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
         if plan.options.download:
             extension = self.services.images.extension(plan.options.format)
             resp.downloadable_as = f"{file_name}.{extension}"
+
+    def drawing(self, req: Request) -> Callable[[], object]:
+        """Counts a drawing of whoever asks; raises TooMany."""
+        return lambda: self.services.limits.take(Policy.DRAWING, req.context.principal.subject)
 
 
 class Image(_Image):
@@ -103,7 +111,7 @@ class ImageAddress(_Image):
         # Of this very moment, since it is for ever.
         code, plan = self.services.code_images.plan(org_id, qr_id, options, at_once=True)
         # Drawn at once: nobody is given the address of an image that cannot be scanned.
-        self.services.images.picture(plan, org_id)
+        self.services.images.picture(plan, org_id, self.drawing(req))
         own = {name: getattr(options, name) for name in _UNSTYLED}
         signed = SignedOptions(**own, **options_of(plan.look), revision=code.revision)
         url = self.settings.base_url + self.services.signatures.path(code.id, signed)
@@ -115,7 +123,7 @@ class SignedImage(_Image):
 
     queries: ClassVar[Queries] = {"GET": SignedOptions}
     answers: ClassVar[Answers] = {
-        "GET": (_drawn(tagged=True), Answer(status=301, headers=("Location",)), 503)
+        "GET": (_drawn(tagged=True), Answer(status=301, headers=("Location",)), 429, 503)
     }
 
     def __init__(self, services: Services, settings: Settings) -> None:
@@ -123,6 +131,7 @@ class SignedImage(_Image):
         # PERF: to verify a signature takes 16 µs. What holds is remembered, and nothing else: who
         # tries signatures pushes nothing out.
         self._signed = lru_cache(_MAX_SIGNED)(self._verify)
+        self._clients = Clients(settings.http)
 
     def on_get(self, req: Request, resp: falcon.Response, signature: str, file: str) -> None:
         """Send the image, for everybody to keep, or the way to its one address."""
@@ -144,6 +153,10 @@ class SignedImage(_Image):
         # Pages of other sites are what these addresses are for.
         resp.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         self.answer(req, resp, code.organization_id, plan, code.slug)
+
+    def drawing(self, req: Request) -> Callable[[], object]:
+        """Counts a drawing of the client, of whom nothing is known but his address."""
+        return lambda: self.services.limits.take(Policy.DRAWING, self._clients.subject(req))
 
     def _verify(self, signature: str, name: str, options: SignedOptions) -> tuple[UUID, str]:
         """The code, and how the options are written; raises NotFound unless we signed both."""
@@ -184,7 +197,8 @@ class Images(_Image):
             raise InvalidFields(problems)
         text = content.encode()
         self.services.images.check_length(text)
-        self.send(resp, org_id, self.plan(org_id, text, options, content.limits), "image")
+        plan = self.plan(org_id, text, options, content.limits)
+        self.send(req, resp, org_id, plan, "image")
 
 
 class BusinessImage(_Image):

@@ -12,12 +12,13 @@ import falcon
 
 from core.domain.codes import Code
 from core.domain.scans import Visit
-from core.errors import Gone, NotFound, StorageUnavailable
+from core.errors import Gone, NotFound, StorageUnavailable, TooMany
 from core.http import problems
-from core.http.client import client_address, is_trusted, networks, opted_out
+from core.http.client import Clients, opted_out
 from core.http.request import Request
 from core.http.resources.base import Answer, Answers, AnyQuery, Queries, Resource
 from core.services import Services
+from core.services.limits import Policy
 from core.settings import Settings
 
 _USER_AGENT_MAX = 512
@@ -39,20 +40,19 @@ class Redirect(Resource):
         "GET": (
             Answer(status=302, headers=("Location",)),
             # Browsers are shown a page.
-            *(Answer(problems.Problem, status, ("text/html",)) for status in (404, 410, 503)),
+            *(Answer(problems.Problem, status, ("text/html",)) for status in (404, 410, 429, 503)),
         )
     }
 
     def __init__(self, services: Services, settings: Settings) -> None:
         super().__init__(services, settings)
-        self._trusted = networks(settings.http.trusted_proxies)
+        self._clients = Clients(settings.http)
         self._country_header = settings.http.country_header
         self._opted_out = opted_out(settings.scans.opt_out)
 
     def on_get(self, req: Request, resp: falcon.Response, slug: str) -> None:
         """Send the visitor on, and count the scan before he is told where to."""
-        forwarded_for = req.env.get("HTTP_X_FORWARDED_FOR")
-        address = client_address(req.remote_addr, forwarded_for, self._trusted)
+        address = self._clients.address(req)
         own = self._opted_out is not None and self._opted_out(address)
         self._answer(req, resp, slug, None if own else address)
 
@@ -67,7 +67,7 @@ class Redirect(Resource):
             code, target = self._follow(req, slug, count=address is not None)
             if address is not None:
                 self.services.journal.record(self._visit(req, code, address))
-        except (NotFound, Gone, StorageUnavailable) as error:
+        except (NotFound, Gone, TooMany, StorageUnavailable) as error:
             if not _is_for_people(req):
                 raise
             _put_page(resp, error, req.context.request_id)
@@ -81,6 +81,7 @@ class Redirect(Resource):
         except NotFound:
             if count:
                 self.services.journal.miss()
+            self.services.limits.take(Policy.UNKNOWN_SLUGS, self._clients.subject(req))
             raise
 
     def _visit(self, req: Request, code: Code, address: str) -> Visit:
@@ -101,7 +102,7 @@ class Redirect(Resource):
         )
 
     def _country(self, req: Request) -> str:
-        if not self._country_header or not is_trusted(req.remote_addr, self._trusted):
+        if not self._country_header or not self._clients.is_proxied(req):
             return ""
         country = req.get_header(self._country_header) or ""
         # Codes are two letters (ISO 3166-1). Of anything longer, the first two are another country.
@@ -130,10 +131,12 @@ def _is_for_people(req: Request) -> bool:
 
 
 def _put_page(
-    resp: falcon.Response, error: NotFound | Gone | StorageUnavailable, request_id: str
+    resp: falcon.Response, error: NotFound | Gone | TooMany | StorageUnavailable, request_id: str
 ) -> None:
     problem = problems.of(error, request_id)
     title, hint = _WORDS[type(error)]
+    if isinstance(error, TooMany):
+        problems.report_limit(resp, error)
     if isinstance(error, StorageUnavailable):
         problems.report_outage(resp, error, request_id)
     resp.status = problem.status
@@ -148,6 +151,7 @@ _WORDS = {
         "Look whether the address is complete, or scan the code again.",
     ),
     Gone: ("This code is not in use", "Ask whoever gave you the code for a new one."),
+    TooMany: ("Too many codes are unknown", "The codes themselves are fine."),
     StorageUnavailable: ("This does not work right now", "The code itself is fine."),
 }
 
