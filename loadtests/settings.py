@@ -6,19 +6,10 @@ import json
 import os
 from pathlib import Path
 
-from core.settings import Settings
+from core.settings import DEFAULT_FILE, Settings
 
-# As config/loadtest.toml.
-_SETTINGS = """
-[service]
-data = {{ env = "QUIETZONE_DATA" }}
-bind = {{ env = "QUIETZONE_BIND" }}
-workers = {workers}
-
-[log]
-level = "warning"
-requests = false
-"""
+LOADTEST = DEFAULT_FILE.with_name("loadtest.toml")
+_WORKERS = "workers = 2"
 _CACHE = """
 [cache]
 backend = "{cache}"
@@ -37,11 +28,12 @@ def environment(
 ) -> dict[str, str]:
     """What tells the service to serve with a cache, which may have a server on that port.
 
-    Without a name it is the one that is used by default.
-
-    Its data and its settings are in the folder; `more` are further settings.
+    Without a name it is the one that is used by default. Its data and its settings are in the
+    folder; `more` are further settings, beside those of config/loadtest.toml.
     """
-    text = _SETTINGS.format(workers=workers) + more
+    text = LOADTEST.read_text(encoding="utf-8")
+    assert text.count(_WORKERS) == 1
+    text = text.replace(_WORKERS, f"workers = {workers}") + more
     if cache:
         text += _CACHE.format(cache=cache)
     if server:

@@ -1,4 +1,4 @@
-"""Limits that hold over the workers of a service, with the cache that it has without any setting."""
+"""Limits hold over the workers of a service, with the cache that it has without any setting."""
 
 from __future__ import annotations
 
