@@ -14,7 +14,8 @@ from core.domain.accounts import (
     Session,
     User,
 )
-from core.domain.codes import BusinessCode, Code, CodePage, CodeQuery, CodeSort, slug_key
+from core.domain.codes import BusinessCode, Code, CodePage, CodeQuery, CodeSort, Target, slug_key
+from core.domain.hosts import domain, listed
 from core.domain.images import (
     QUIET_ZONE,
     Drawing,
@@ -58,6 +59,7 @@ from core.domain.validation import Secret
 from core.errors import (
     ConfigurationError,
     Conflict,
+    DestinationRefused,
     QuietzoneError,
     SlugTaken,
     StorageUnavailable,
@@ -85,6 +87,7 @@ from core.ports import (
     SpaceFigures,
     Storage,
     Styles,
+    TargetCheck,
     Users,
 )
 
@@ -112,6 +115,7 @@ __all__ = [
     "Conflict",
     "Count",
     "DayCounts",
+    "DestinationRefused",
     "Device",
     "Dimension",
     "Drained",
@@ -161,15 +165,19 @@ __all__ = [
     "Styles",
     "Symbol",
     "SymbolKind",
+    "Target",
+    "TargetCheck",
     "Totals",
     "Traits",
     "User",
     "Users",
     "Visit",
     "Window",
+    "domain",
     "hookimpl",
     "known_country",
     "lay_out",
+    "listed",
     "logo_hole",
     "slot_of",
     "slug_key",

@@ -80,6 +80,7 @@ def choose(settings: Settings, host: PluginHost) -> Components:
         cache=host.caches.choose(settings.cache.backend, "cache.backend"),
         periods=dict(host.periods),
         scan_enrichers=dict(host.scan_enrichers),
+        destination_checks=dict(host.destination_checks),
     )
 
 

@@ -3,6 +3,7 @@
 QuietzoneError
 ├── ConfigurationError          the operator has to change a setting or a plugin
 ├── InvalidFields               a caller sent values that cannot be accepted (all of them listed)
+├── DestinationRefused          a plugin's check does not let a code lead there
 ├── Unauthenticated             nobody is signed in, or the credentials are wrong
 ├── Forbidden                   signed in, but the role is too small
 ├── NotFound                    no such thing, or none that the caller may know of
@@ -49,6 +50,13 @@ class InvalidFields(QuietzoneError):
     def of(cls, field: str, message: str) -> InvalidFields:
         """The error for a single field."""
         return cls([FieldProblem(field, message)])
+
+
+class DestinationRefused(QuietzoneError):
+    """A check of destinations does not let a code lead there; the message says why, and what to do.
+
+    Whoever sent the link is told as of a field of the request that cannot be accepted.
+    """
 
 
 class Unauthenticated(QuietzoneError):

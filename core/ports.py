@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from core.domain.accounts import ApiKey, Member, Membership, Organization, Role, Session, User
-from core.domain.codes import BusinessCode, Code, CodePage, CodeQuery
+from core.domain.codes import BusinessCode, Code, CodePage, CodeQuery, Target
 from core.domain.images import Drawing, ErrorCorrection, Symbol, SymbolKind
 from core.domain.logos import Logo, LogoInfo
 from core.domain.looks import Style
@@ -267,6 +267,27 @@ class ScanEnricher(Protocol):
 
         `traits` hold what the enrichers before it have found. Where it raises, the error is logged
         and the traits stay as they were.
+        """
+
+
+@runtime_checkable
+class TargetCheck(Protocol):
+    """Decides whether codes may lead somewhere, beyond the rules of the settings.
+
+    It is asked when a code is created or gets another destination, once for each link, never when
+    it is scanned. Codes that lead somewhere already are not asked about again.
+    """
+
+    def open(self) -> None:
+        """Get ready in this process. Raises ConfigurationError where something is missing."""
+
+    def close(self) -> None:
+        """Let go of whatever `open` took."""
+
+    def check(self, target: Target) -> None:
+        """Raise DestinationRefused, saying why and what to do, where nothing may lead there.
+
+        Where it raises anything else, the error is logged, and the link is refused.
         """
 
 

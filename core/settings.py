@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from core.domain.hosts import domain
 from core.domain.validation import Secret, read_section
 from core.errors import ConfigurationError
 
@@ -138,6 +139,8 @@ class CodesSettings(Struct, frozen=True):
     compact_links: bool = True
     slug_length: Annotated[int, Meta(ge=6, le=32)] = 8
     schemes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("http", "https")
+    private_destinations: bool = False
+    denied_domains: tuple[str, ...] = ()
     max_bulk: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     max_per_page: Annotated[int, Meta(ge=1, le=1000)] = 100
     max_archive: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
@@ -367,6 +370,14 @@ def _check(settings: Settings) -> None:
             raise ConfigurationError(
                 f"codes.schemes: {scheme!r} would run in the visitor's browser; leave it out"
             )
+    for number, name in enumerate(settings.codes.denied_domains):
+        try:
+            domain(name)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"codes.denied_domains[{number}]: {error}; write domains as example.com, which "
+                "holds all that lies below them as well"
+            ) from None
 
 
 def _check_networks(setting: str, names: Sequence[str]) -> None:

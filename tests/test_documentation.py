@@ -35,6 +35,7 @@ from core.domain.validation import read_section
 from core.extension import hookspecs
 from core.extension.host import GROUP, PluginHost
 from core.http.schemas import SheetQuery
+from core.services.destinations import Destinations
 from core.services.enrichment import Enrichment
 from core.settings import Settings, parse
 from plugins.caches.memcached import MemcachedSettings
@@ -188,7 +189,7 @@ def example(tmp_path, monkeypatch) -> EntryPoint:
     assert f"{project['tool']['setuptools']['py-modules'][0]}.py" in FILES
     ((name, value),) = project["project"]["entry-points"][GROUP].items()
     yield EntryPoint(name, value, GROUP)
-    for module in ("quietzone_pbm", "test_quietzone_pbm", "quietzone_acme"):
+    for module in ("quietzone_pbm", "test_quietzone_pbm", "quietzone_acme", "quietzone_own_pages"):
         sys.modules.pop(module, None)
 
 
@@ -236,6 +237,18 @@ def test_the_example_of_a_scan_enricher_works(example):
     agent = "Mozilla/5.0 (Linux; Android 14; Pixel 8; wv) Mobile AcmeApp/3.1"
     visit = Visit(UUID(int=1), UUID(int=2), datetime.now(UTC), "192.0.2.1", agent)
     assert enrichment.traits(visit) == Traits(device="mobile", os="Android", browser="Acme")
+
+
+def test_the_example_of_a_destination_check_works(example):
+    settings = parse({"plugins": {"enabled": ["own_pages"]}}, {})
+    context = PluginContext(data=settings.data, base_url=settings.base_url)
+    available = [EntryPoint("own_pages", "quietzone_own_pages", GROUP)]
+    host = PluginHost(settings.plugins.enabled, settings.plugin, context, available)
+    checks = dict(host.destination_checks)
+    destinations = Destinations(settings.codes, settings.base_url, checks, lambda: 0.0)
+    destinations.check("https://WWW.Acme.example/menu")
+    with pytest.raises(ValueError, match="link to a page on acme"):
+        destinations.check("https://notacme.example/menu")
 
 
 def test_the_page_on_printing_names_every_label_sheet_and_parameter():

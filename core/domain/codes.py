@@ -6,16 +6,15 @@ import enum
 import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address
 from posixpath import normpath
 from typing import Annotated, Any
-from unicodedata import normalize
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from core.domain.validation import Rules, check_line, field_rules
+from core.domain.hosts import a_labels, ascii_host, check_host, is_private, listed
+from core.domain.validation import Check, Rules, check_line, field_rules
 from core.errors import FieldProblem
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -34,11 +33,13 @@ MAX_SCANS_LIMIT = 2**31 - 1
 _SLUG = re.compile(r"[A-Za-z0-9_-]{3,64}")
 _ALPHANUMERIC = re.compile(r"[0-9A-Z $%*+\-./:]*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-_DEVIATION = re.compile("[ßς\u200c\u200d]")
-_DOT = re.compile("[.。．｡]")
-_HOST = re.compile(r"[A-Za-z0-9._-]*")
-_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}\ud800-\udfff]")
+# Blanks, control characters and changes of direction beyond ASCII: a link that holds one is not the
+# link that people read.
+_DECEPTIVE = re.compile(
+    "[\x80-\xa0\u061c\u1680\u2000-\u200b\u200e\u200f\u2028-\u202f"
+    "\u205f\u2060\u2066-\u2069\u3000\ufeff]"
+)
 
 # What `extra_json_schema` holds is for descriptions of the interface alone; the checks below say in
 # better words what is wrong.
@@ -219,15 +220,33 @@ def validity_rule(values: Mapping[str, Any]) -> list[FieldProblem]:
     return []
 
 
+class Target(Struct, frozen=True):
+    """Where a code is to lead, taken apart: what a plugin is asked about.
+
+    `url` is the ASCII address that a visitor would be sent to. `host` is in ASCII and lower case,
+    without a dot at its end and without brackets, and "" where the scheme knows no host.
+    """
+
+    url: str
+    scheme: str
+    host: str
+
+
 class DestinationPolicy(Struct, frozen=True):
-    """Where codes may lead: the allowed schemes, and never to this service's own short links."""
+    """Where codes may lead: the allowed schemes, and never to this service's own short links.
+
+    `denied` are domains, as `core.domain.hosts.domain` writes them, that nothing may lead to, nor
+    to what lies below them. With `private` it may lead out of the public internet.
+    """
 
     schemes: frozenset[str]
     base_url: str
+    private: bool = False
+    denied: frozenset[str] = frozenset()
 
-    def check(self, destination: str) -> None:
-        """Raise ValueError, saying what is wrong, unless `destination` may be stored."""
-        match = _UNSAFE.search(destination)
+    def check(self, destination: str) -> Target:
+        """What the destination is; raises ValueError, saying what is wrong, where it is refused."""
+        match = _UNSAFE.search(destination) or _DECEPTIVE.search(destination)
         if match is not None:
             raise ValueError(
                 f"the character {match.group()!a} is not allowed in a link; percent-encode it"
@@ -243,21 +262,45 @@ class DestinationPolicy(Struct, frozen=True):
             raise ValueError(f"write the link with its scheme; allowed are: {allowed}")
         if scheme not in self.schemes:
             raise ValueError(f"the scheme {scheme!r} is not allowed; allowed are: {allowed}")
+        if "@" in parts.netloc:
+            # It is not repeated: what stands there may well be a password.
+            raise ValueError(
+                "a link must not hold a user name or a password, which everybody who scans would "
+                "be told; leave out what stands before the @, or write %40 in a path"
+            )
+        host = ""
         if scheme in ("http", "https"):
             if not parts.hostname:
                 raise ValueError("the link names no host; write it as https://example.com/page")
-            _check_host(parts.netloc.rpartition("@")[2])
+            check_host(parts.netloc)
             if port == 0:
                 raise ValueError("the port 0 cannot be connected to")
             self._refuse_own_links(destination)
+        if parts.hostname:
+            host = ascii_host(parts.hostname)
+            self._check_place(host)
         try:
-            length = len(location(destination))
+            url = location(destination)
         except ValueError:
             raise ValueError("the link names a host or a port that is none") from None
-        if length > MAX_LOCATION:
+        if len(url) > MAX_LOCATION:
             raise ValueError(
-                f"the link is {length} bytes long as it is sent, with percent signs for what is "
+                f"the link is {len(url)} bytes long as it is sent, with percent signs for what is "
                 f"not ASCII; at most {MAX_LOCATION} pass through every proxy: shorten it"
+            )
+        return Target(url, scheme, host)
+
+    def _check_place(self, host: str) -> None:
+        domain = listed(host, self.denied)
+        if domain is not None:
+            raise ValueError(
+                f"links to {domain!r} are not allowed here (setting codes.denied_domains); link to "
+                "another site, or ask the operator of this service"
+            )
+        if not self.private and is_private(host):
+            raise ValueError(
+                f"{host!r} is not in the public internet; link to a public address, or ask the "
+                "operator of this service for the setting codes.private_destinations"
             )
 
     def _refuse_own_links(self, destination: str) -> None:
@@ -271,17 +314,17 @@ class DestinationPolicy(Struct, frozen=True):
             )
 
 
-def draft_rules(policy: DestinationPolicy) -> Rules:
+def draft_rules(check_destination: Check) -> Rules:
     """What `CodeDraft` must fulfil beyond its types."""
     fields = field_rules(
-        destination=policy.check, slug=check_slug, title=check_line, tags=check_tags
+        destination=check_destination, slug=check_slug, title=check_line, tags=check_tags
     )
     return lambda values: [*fields(values), *validity_rule(values)]
 
 
-def changes_rules(policy: DestinationPolicy) -> Rules:
+def changes_rules(check_destination: Check) -> Rules:
     """What `CodeChanges` must fulfil beyond its types; the window is checked once merged."""
-    return field_rules(destination=policy.check, title=check_line, tags=check_tags)
+    return field_rules(destination=check_destination, title=check_line, tags=check_tags)
 
 
 def location(destination: str) -> str:
@@ -299,7 +342,7 @@ def location(destination: str) -> str:
     if not netloc.isascii():
         userinfo, at, host = netloc.rpartition("@")
         name, colon, port = host.partition(":")
-        netloc = quote(userinfo, safe=":%") + at + _a_labels(name) + colon + port
+        netloc = quote(userinfo, safe=":%") + at + a_labels(name) + colon + port
         if not netloc.isascii():
             raise ValueError("the destination names a port or an address that is not ASCII")
     safe = "!$&'()*+,;=:@/?%-._~[]"
@@ -351,93 +394,10 @@ def short_link(base_url: str, slug: str, *, compact: bool) -> str:
     return link
 
 
-def _check_host(host: str) -> None:
-    """Raise ValueError unless `host`, which may have a port, is a name or an IP address."""
-    if "%" in host:
-        raise ValueError(f"{_shown(host)} is not a host name; write it without %")
-    address, bracket, port = host.rpartition("]")
-    if bracket:
-        if not address.startswith("[") or (port and not port.startswith(":")):
-            raise ValueError(f"{_shown(host)} is not a host name")
-        _check_address(IPv6Address, address[1:], "an IPv6 address")
-        return
-    name = host.partition(":")[0]
-    try:
-        ascii_name = name if name.isascii() else _a_labels(name)
-        labels = ascii_name.removesuffix(".").split(".")
-        for label in labels:
-            _check_label(label)
-        if len(ascii_name) > 253:
-            raise ValueError("it is longer than 253 characters")
-    except ValueError as error:
-        # Python's codec tells of its own steps, which say nothing to whoever wrote the name.
-        reason = "it cannot be looked up" if isinstance(error, UnicodeError) else error
-        raise ValueError(f"{_shown(name)} is not a host name: {reason}") from None
-    if _NUMBER.fullmatch(labels[-1]):
-        # Browsers take whatever ends in a number for an address, and go nowhere where it is none.
-        _check_address(IPv4Address, ".".join(labels), "an IPv4 address")
-
-
-def _check_address(kind: type[IPv4Address | IPv6Address], text: str, name: str) -> None:
-    try:
-        kind(text)
-    except ValueError:
-        raise ValueError(f"{_shown(text)} is not a host name, nor {name}") from None
-
-
-def _shown(host: str) -> str:
-    return repr(host if len(host) <= 80 else f"{host[:77]}...")
-
-
-def _check_label(label: str) -> None:
-    """Raise ValueError for a part of a host name, in ASCII, that none can have (RFC 1035, 5890)."""
-    if not label:
-        raise ValueError("a part of it is empty")
-    if len(label) > 63:
-        raise ValueError("a part of it is longer than 63 characters")
-    if not _HOST.fullmatch(label):
-        raise ValueError("it may have letters, digits, hyphens and underscores")
-    if label.lower().startswith("xn--"):
-        try:
-            meant = label[4:].encode().decode("punycode")
-        except UnicodeError:
-            meant = ""
-        if meant.isascii():
-            raise ValueError(f"{label!r} stands for no other name")
-
-
-def _a_labels(name: str) -> str:
-    """A host name in the ASCII form that is looked up (RFC 5890); raises ValueError for others.
-
-    Python's codec follows the older RFC 3490, which turns "ß" into "ss" and drops the joiners of
-    Persian and Indic names: other hosts than the ones that browsers go to today.
-    """
-    parts = _DOT.split(name) if _DEVIATION.search(name) else [name]
-    labels = ".".join(_a_label(part) for part in parts)
-    # Some characters become ASCII that no name may hold: a no-break space becomes a space.
-    if not _HOST.fullmatch(labels):
-        raise ValueError(f"{name!r} is not a host name")
-    return labels
-
-
-def _a_label(label: str) -> str:
-    if not _DEVIATION.search(label):
-        return label.encode("idna").decode()
-    encoded = "xn--" + normalize("NFKC", label.lower()).encode("punycode").decode()
-    if len(encoded) > 63:
-        raise ValueError("a part of the host name is longer than 63 characters")
-    return encoded
-
-
 def _host(parts: Any) -> str:
-    name = (parts.hostname or "").rstrip(".")
-    try:
-        return name if name.isascii() else _a_labels(name).lower()
-    except ValueError:
-        return str(name)
+    return ascii_host(parts.hostname or "")
 
 
 def _port(parts: Any) -> int:
-    """The port, 0 standing for the usual one of either scheme: one leads to the other."""
-    usual = {"http": 80, "https": 443}.get(parts.scheme.lower())
-    return 0 if parts.port in (None, usual) else int(parts.port)
+    """The port, 0 standing for the usual ones of both schemes: one leads to the other."""
+    return 0 if parts.port in (None, 80, 443) else int(parts.port)

@@ -439,7 +439,8 @@ def _told(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-_WEB = DestinationPolicy(frozenset({"http", "https"}), "")
+# What a link is at all; where it may lead, the service decides (`core.services.destinations`).
+_WEB = DestinationPolicy(frozenset({"http", "https"}), "", private=True)
 
 _LINE_BREAK = re.compile("\r\n|[\r\x85\u2028\u2029]")
 _TRUNK = re.compile(r"\+.*\(\s*0\s*\)")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal
@@ -414,6 +414,17 @@ Content = Link | Text | Wifi | VCard | MeCard | Email | Sms | Phone | Geo | Even
 
 CONTENT_TYPES: tuple[str, ...] = tuple(str(kind.__struct_config__.tag) for kind in Content.__args__)
 """The types that documents name."""
+
+
+def links_of(content: Content) -> Iterator[tuple[str, str]]:
+    """The links of a content, each with its path in the document."""
+    match content:
+        case Link(url=url):
+            yield "url", url
+        case VCard(urls=urls):
+            yield from ((f"urls[{place}]", url) for place, url in enumerate(urls))
+        case MeCard(url=str(url)):
+            yield "url", url
 
 
 # How values are written.

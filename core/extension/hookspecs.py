@@ -22,6 +22,7 @@ from core.ports import (
     ScanStore,
     SheetPrinter,
     Storage,
+    TargetCheck,
 )
 
 PROJECT = "quietzone"
@@ -84,3 +85,8 @@ def qz_periods(settings: Any, context: PluginContext) -> Mapping[str, Period]:  
 @hookspec
 def qz_scan_enrichers(settings: Any, context: PluginContext) -> Mapping[str, ScanEnricher]:  # type: ignore[empty-body]
     """Scan enrichers by name; all of them are used, in the order of `plugins.enabled`."""
+
+
+@hookspec
+def qz_check_destination(settings: Any, context: PluginContext) -> Mapping[str, TargetCheck]:  # type: ignore[empty-body]
+    """Checks of destinations by name; all of them are asked, in the order of `plugins.enabled`."""

@@ -24,6 +24,7 @@ from core.ports import (
     ScanStore,
     SheetPrinter,
     Storage,
+    TargetCheck,
 )
 
 GROUP = "quietzone.plugins"
@@ -61,6 +62,7 @@ class PluginHost:
         self.caches: Registry[Cache] = Registry("cache", Cache)
         self.periods: Registry[Period] = Registry("period", Period)
         self.scan_enrichers: Registry[ScanEnricher] = Registry("scan enricher", ScanEnricher)
+        self.destination_checks: Registry[TargetCheck] = Registry("destination check", TargetCheck)
         self._registries: dict[str, Registry[Any]] = {
             "qz_encoders": self.encoders,
             "qz_renderers": self.renderers,
@@ -70,6 +72,7 @@ class PluginHost:
             "qz_caches": self.caches,
             "qz_periods": self.periods,
             "qz_scan_enrichers": self.scan_enrichers,
+            "qz_check_destination": self.destination_checks,
         }
         self._entries = _by_name(entry_points(group=GROUP) if available is None else available)
         self._enabled = tuple(enabled)

@@ -12,6 +12,7 @@ from msgspec import Meta, Raw, Struct
 from core.domain.accounts import ApiKey, Member, Organization, Principal, Role, User
 from core.domain.codes import BusinessCode, Code, CodeDraft, CodePage, Instant, Tag
 from core.domain.contents import Content
+from core.domain.hosts import host_of, unicode_host
 from core.domain.images import QUIET_ZONE, ErrorCorrection, ImageOptions, Margin, StyleChoice
 from core.domain.logos import LogoInfo, LogoType
 from core.domain.looks import FinderShape, ModuleShape, Style
@@ -118,13 +119,30 @@ class MemberList(Struct, frozen=True):
     items: Sequence[Member]
 
 
+class DestinationHost(Struct, frozen=True):
+    """The host of a destination, as it is looked up and as people read it.
+
+    Letters of other scripts can look like those of a well-known name: `ascii` tells them apart.
+    """
+
+    ascii: str
+    unicode: str
+
+    @classmethod
+    def of(cls, destination: str) -> DestinationHost | None:
+        """The document of a destination's host; None where it names none."""
+        name = host_of(destination)
+        return cls(name, unicode_host(name)) if name else None
+
+
 class CodeView(Struct, frozen=True):
-    """A code as its organisation sees it."""
+    """A code as its organisation sees it; `destination_host` is null where there is none."""
 
     id: UUID
     slug: str
     short_url: str
     destination: str
+    destination_host: DestinationHost | None
     title: str
     tags: Sequence[str]
     active: bool
@@ -141,8 +159,12 @@ class CodeView(Struct, frozen=True):
     @classmethod
     def of(cls, code: Code, codes: CodeService) -> CodeView:
         """The document of a code."""
-        own = {name: getattr(code, name) for name in cls.__struct_fields__ if name != "short_url"}
-        return cls(short_url=codes.short_url(code), **own)
+        own = {name: getattr(code, name) for name in cls.__struct_fields__ if name in _OWN}
+        host = DestinationHost.of(code.destination)
+        return cls(short_url=codes.short_url(code), destination_host=host, **own)
+
+
+_OWN = frozenset(Code.__struct_fields__)
 
 
 class CodeList(Struct, frozen=True):

@@ -18,6 +18,7 @@ from core.ports import (
     ScanStore,
     SheetPrinter,
     Storage,
+    TargetCheck,
 )
 from core.services.accounts import Accounts, Remembered
 from core.services.allowance import Allowance
@@ -25,6 +26,7 @@ from core.services.answers import Answers
 from core.services.archives import Archives
 from core.services.code_images import CodeImages, Plans
 from core.services.codes import CodeService
+from core.services.destinations import Destinations
 from core.services.enrichment import Enrichment
 from core.services.exports import Exports
 from core.services.images import ImageService
@@ -68,6 +70,7 @@ class Components(Struct, frozen=True):
     cache: Cache
     periods: Mapping[str, Period]
     scan_enrichers: Mapping[str, ScanEnricher]
+    destination_checks: Mapping[str, TargetCheck]
 
 
 class Services:
@@ -115,8 +118,17 @@ class Services:
         plans: Plans = Recall(caching.code_ttl, _MAX_PLANS, meters[Namespace.CODE], seconds)
         self.lookups = Lookups(self.storage, caching, meters[Namespace.CODE], plans, seconds)
         self.organizations = OrganizationService(self.storage, self.accounts, self.lookups, clock)
+        self.destinations = Destinations(
+            settings.codes, settings.base_url, components.destination_checks, seconds
+        )
         self.codes = CodeService(
-            self.storage, self.lookups, settings.codes, settings.base_url, clock, token_bytes
+            self.storage,
+            self.lookups,
+            self.destinations,
+            settings.codes,
+            settings.base_url,
+            clock,
+            token_bytes,
         )
         self.images = ImageService(
             components.encoder, components.renderers, spaces, settings.images, caching
@@ -146,7 +158,7 @@ class Services:
         self.answers = Answers(self.scan_store, spaces, caching, seconds)
         self.exports = Exports(self.scan_store)
         self.supervisor = Supervisor(settings)
-        self._opened: list[Storage | ScanStore | Cache] = []
+        self._opened: list[Storage | ScanStore | Cache | Destinations] = []
 
     def begin(self) -> None:
         """Do what is done once for all processes, before the first of them opens its services."""
@@ -166,7 +178,7 @@ class Services:
         self.journal.open(disk)
         self.exports.open(offload)
         try:
-            for part in (self.storage, self.scan_store, self.cache):
+            for part in (self.destinations, self.storage, self.scan_store, self.cache):
                 part.open()
                 self._opened.append(part)
         except BaseException:

@@ -17,7 +17,6 @@ from core.domain.codes import (
     CodeDraft,
     CodePage,
     CodeQuery,
-    DestinationPolicy,
     changes_rules,
     draft_rules,
     random_slug,
@@ -35,6 +34,7 @@ from core.errors import (
     SlugTaken,
 )
 from core.ports import Storage
+from core.services.destinations import Destinations
 from core.services.lookups import Lookups
 from core.settings import CodesSettings
 
@@ -52,6 +52,7 @@ class CodeService:
         self,
         storage: Storage,
         lookups: Lookups,
+        destinations: Destinations,
         settings: CodesSettings,
         base_url: str,
         clock: Callable[[], datetime],
@@ -63,11 +64,8 @@ class CodeService:
         self._base_url = base_url
         self._clock = clock
         self._token_bytes = token_bytes
-        policy = DestinationPolicy(
-            schemes=frozenset(scheme.lower() for scheme in settings.schemes), base_url=base_url
-        )
-        self._draft_rules = draft_rules(policy)
-        self._changes_rules = changes_rules(policy)
+        self._draft_rules = draft_rules(destinations.check)
+        self._changes_rules = changes_rules(destinations.check)
 
     def draft(self, data: object) -> CodeDraft:
         """A draft from untyped input; raises InvalidFields with every bad field."""

@@ -16,6 +16,7 @@ from core.settings import DEFAULT_FILE, Settings, load
 from plugins.caches.memcached import MemcachedSettings
 from plugins.caches.memory import MemorySettings
 from plugins.caches.shared_memory import SharedMemorySettings
+from plugins.destinations.domain_list import DomainListSettings
 from plugins.enrichers.geoip import GeoipSettings
 from plugins.renderers.text import TextSettings
 from plugins.storage.postgres import PostgresSettings
@@ -43,6 +44,7 @@ PLUGINS: dict[str, type[PluginSettings]] = {
     "text": TextSettings,
     "postgres": PostgresSettings,
     "geoip": GeoipSettings,
+    "domain_list": DomainListSettings,
 }
 
 

@@ -339,7 +339,8 @@ def test_an_unknown_hook_is_refused_and_the_known_ones_are_named(offer):
     )
     assert message.endswith(
         "; known hooks are: qz_settings, qz_encoders, qz_renderers, qz_sheets, qz_storages, "
-        "qz_scan_stores, qz_caches, qz_periods, qz_scan_enrichers"
+        "qz_scan_stores, qz_caches, qz_periods, qz_scan_enrichers, "
+        "qz_check_destination"
     )
 
 

@@ -191,6 +191,7 @@ class Images(_Image):
         if _is_object(body):
             try:
                 content = read_content(body.get("content"))
+                self.services.destinations.check_content(content)
             except InvalidFields as error:
                 problems += error.problems
         if options is None or problems:
@@ -232,6 +233,7 @@ class BusinessCode(Resource):
         """Set what the business code encodes."""
         sent = read(BusinessCodeDraft, self.body(req)).content
         content = read_content(sent)
+        self.services.destinations.check_content(content)
         # A text is kept as it is, and a typed content as the document that it was.
         document = None if isinstance(sent, str) else msgspec.json.encode(content).decode()
         code = StoredCode(content.encode(), document)

@@ -1,0 +1,1 @@
+"""Destination checks: where codes must not lead."""
