@@ -14,6 +14,7 @@ from core.errors import ConfigurationError
 from core.extension.hookspecs import PluginContext
 from core.extension.host import PluginHost
 from core.http import problems, routes
+from core.http.headers import Headers, Sharing
 from core.http.middleware import Gate, Tracing
 from core.http.request import Request
 from core.http.resources.session import cookie_name
@@ -51,8 +52,9 @@ def create_app(
     app = Application(
         request_type=Request,
         middleware=[
-            Tracing(settings.log.requests),
-            Gate(services, settings.base_url, cookie_name(settings.base_url)),
+            Tracing(settings.log.requests, Headers(settings)),
+            *([Sharing(settings)] if settings.http.cors_origins else ()),
+            Gate(services, settings, cookie_name(settings.base_url)),
         ],
     )
     app.settings, app.host, app.services = settings, host, services

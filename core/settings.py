@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from core.domain.hosts import domain
+from core.domain.hosts import domain, origin
 from core.domain.validation import Secret, read_section
 from core.errors import ConfigurationError
 
@@ -54,12 +54,15 @@ class ProxyHeader(enum.StrEnum):
 
 
 class Http(Struct, frozen=True):
-    """`[http]`: limits on requests, and which proxies are believed."""
+    """`[http]`: limits on requests, and which proxies and which other sites are believed."""
 
     max_body_bytes: Positive = 1_048_576
     trusted_proxies: tuple[str, ...] = ()
     proxy_header: ProxyHeader = ProxyHeader.X_FORWARDED_FOR
     country_header: str = ""
+    hsts_seconds: Annotated[int, Meta(ge=0, le=315_360_000)] = 31_536_000
+    cors_origins: tuple[str, ...] = ()
+    cors_credentials: bool = False
 
 
 class Plugins(Struct, frozen=True):
@@ -345,6 +348,7 @@ def _check(settings: Settings) -> None:
             "such as https://qr.example.com"
         )
     _check_networks("http.trusted_proxies", settings.http.trusted_proxies)
+    _check_origins(settings.http)
     _check_networks("scans.opt_out", settings.scans.opt_out)
     if settings.images.min_size > settings.images.max_size:
         raise ConfigurationError(
@@ -378,6 +382,24 @@ def _check(settings: Settings) -> None:
                 f"codes.denied_domains[{number}]: {error}; write domains as example.com, which "
                 "holds all that lies below them as well"
             ) from None
+
+
+def _check_origins(http: Http) -> None:
+    for name in http.cors_origins:
+        try:
+            sound = name.startswith(("http://", "https://")) and origin(name) == name
+        except ValueError:
+            sound = False
+        if not sound or not _ADDRESS.fullmatch(name):
+            raise ConfigurationError(
+                f"http.cors_origins: {name!r} is not an origin as browsers send it; write each one "
+                "as https://app.example.com, in lower case, without a path or the usual port"
+            )
+    if http.cors_credentials and not http.cors_origins:
+        raise ConfigurationError(
+            "http.cors_credentials: no origin may call at all; list those that may in "
+            "http.cors_origins, or leave it out"
+        )
 
 
 def _check_networks(setting: str, names: Sequence[str]) -> None:

@@ -118,6 +118,15 @@ def listed(host: str, domains: Container[str]) -> str | None:
     return rest
 
 
+def origin(url: str) -> str:
+    """The origin of an address as browsers write it (RFC 6454, 6.2): no default port."""
+    parts = urlsplit(url.lower())
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = "" if parts.port in (None, default) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
 def is_private(host: str) -> bool:
     """Whether a host, as `ascii_host` writes it, lies outside of the public internet.
 

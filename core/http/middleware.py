@@ -7,19 +7,21 @@ import os
 import re
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 import falcon
 from msgspec import Struct
 
 from core.domain.accounts import Principal, Role
+from core.domain.hosts import origin
 from core.domain.validation import read
 from core.errors import FieldProblem, Forbidden, InvalidFields, Unauthenticated
+from core.http.headers import Headers
 from core.http.problems import rate_limit
 from core.http.request import Request
 from core.http.resources.base import Access, AnyQuery, Resource
 from core.services import Services
 from core.services.limits import Policy
+from core.settings import Settings
 
 _access_log = logging.getLogger("quietzone.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -39,10 +41,14 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Tracing:
-    """Gives each request an id, which the answer, the problem and the log carry."""
+    """Gives each request an id, which the answer, the problem and the log carry.
 
-    def __init__(self, log_requests: bool) -> None:
+    The answer gets the headers that all have, for resources to replace.
+    """
+
+    def __init__(self, log_requests: bool, headers: Headers) -> None:
         self._log = log_requests
+        self._headers = headers
 
     def process_request(self, req: Request, resp: falcon.Response) -> None:
         """Take over the caller's id where it is a sound one, else draw one."""
@@ -51,13 +57,13 @@ class Tracing:
         # PERF: as random as a UUID, and made in a quarter of the time.
         req.context.request_id = given if given and sound else os.urandom(16).hex()
         req.context.started = time.perf_counter()
+        resp.set_headers(self._headers.of(req.env))
 
     def process_response(
         self, req: Request, resp: falcon.Response, resource: object, req_succeeded: bool
     ) -> None:
         """Send the id, and write the line of the log."""
         resp.set_header("X-Request-ID", req.context.request_id)
-        resp.set_header("X-Content-Type-Options", "nosniff")
         if self._log:
             # The path is quoted by repr, so that no request can forge a line; no address is logged.
             _access_log.info(
@@ -76,7 +82,7 @@ class Gate:
     A resource that declares no rule for a method is never called (`routes.install` refuses it).
     """
 
-    def __init__(self, services: Services, base_url: str, cookie_name: str) -> None:
+    def __init__(self, services: Services, settings: Settings, cookie_name: str) -> None:
         self._accounts = services.accounts
         self._limits = services.limits
         self._policies = {
@@ -86,7 +92,10 @@ class Gate:
             )
             for policy in Policy
         }
-        self._origin = origin(base_url)
+        self._origin = origin(settings.base_url)
+        http = settings.http
+        # Others may call with an API key; with a session only where the setting says so.
+        self._friends = frozenset(http.cors_origins if http.cors_credentials else ())
         self._cookie = cookie_name
         self._queries: dict[tuple[type[Struct] | None, str], Struct] = {}
 
@@ -103,8 +112,10 @@ class Gate:
         if rule is not Access.PUBLIC:
             req.context.principal = principal = self._principal(req)
             self._limit(resp, resource.policies.get(method) or _USUAL[method], principal)
-            # Nothing behind a sign-in may be kept by a shared cache.
+            # Nothing behind a sign-in may be kept by a shared cache, nor shown to whoever signs in
+            # next by a browser's own.
             resp.set_header("Cache-Control", "private, no-cache")
+            resp.append_header("Vary", "Authorization, Cookie")
             if rule is Access.PERSON and principal.user is None:
                 raise Forbidden("An API key cannot do this; sign in as a person.")
             if rule is Access.OPERATOR and not principal.operator:
@@ -148,6 +159,8 @@ class Gate:
             return
         site = req.get_header("Sec-Fetch-Site")
         given = req.get_header("Origin")
+        if given in self._friends:
+            return
         if site is not None:
             allowed = site in ("same-origin", "none")
         else:
@@ -178,12 +191,3 @@ class Gate:
         elif req.params:
             reason = "unknown; no query parameter is known here"
             raise InvalidFields([FieldProblem(name, reason) for name in req.params])
-
-
-def origin(url: str) -> str:
-    """The origin of an address as browsers write it (RFC 6454, 6.2): no default port."""
-    parts = urlsplit(url.lower())
-    default = {"http": 80, "https": 443}.get(parts.scheme)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    port = "" if parts.port in (None, default) else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}"

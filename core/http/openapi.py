@@ -46,6 +46,8 @@ listed is answered with 405.
 * Every error is a problem document (RFC 9457). Of a request with wrong values it lists every \
 field that is wrong.
 * Query parameters and fields that are not listed are refused. Texts hold no control characters.
+* Every answer, errors too, has `X-Content-Type-Options`, `Content-Security-Policy`, \
+`Referrer-Policy` and `Cache-Control`; what is behind a sign-in is kept by no shared cache.
 * To those who are not a member, an organisation and all that it has look as if they did not \
 exist (404).
 """

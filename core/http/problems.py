@@ -12,11 +12,18 @@ from msgspec import Struct
 
 from core import errors
 from core.errors import FieldProblem
+from core.http.headers import DOCUMENT, REFERRER
 from core.http.request import Request
 
 _log = logging.getLogger("quietzone.errors")
 
 MEDIA_TYPE = "application/problem+json"
+
+_HEADERS = (
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", DOCUMENT),
+    ("Referrer-Policy", REFERRER),
+)
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
@@ -57,7 +64,7 @@ def put(req: Request, resp: falcon.Response, problem: Problem) -> None:
     resp.text = None
     resp.data = _encode(problem)
     resp.content_type = MEDIA_TYPE
-    resp.set_header("Cache-Control", "no-store")
+    resp.set_headers(_HEADERS)
     # What was meant for the answer that did not come about.
     for name in ("ETag", "Location", "Content-Disposition"):
         resp.delete_header(name)

@@ -9,7 +9,7 @@ from falcon.testing import TestClient
 
 from core.app import Application, create_app
 from core.domain.accounts import Role
-from core.http.middleware import origin
+from core.domain.hosts import origin
 from tests.http.conftest import PASSWORD, Api, Clock, Tenant, settings_in
 
 SIGN_IN = {"email": "owner@acme.example", "password": PASSWORD}

@@ -69,19 +69,26 @@ class _Image(Resource):
             # Whether there is an image at all, only drawing it tells: its look may be refused.
             self.services.images.picture(plan, org_id, self.drawing(req))
         resp.set_header("ETag", plan.entity_tag)
+        # Told with 304 too, whose headers replace those of the copy (RFC 9111, 3.2).
+        resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
         if not_modified(req, plan.entity_tag):
             resp.status = 304
             return
-        self.send(req, resp, org_id, plan, file_name)
+        self._put(req, resp, org_id, plan, file_name)
 
     def send(
         self, req: Request, resp: falcon.Response, org_id: UUID, plan: Plan, file_name: str
     ) -> None:
-        """Send the image."""
+        """Send the image to whoever has no copy."""
+        resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
+        self._put(req, resp, org_id, plan, file_name)
+
+    def _put(
+        self, req: Request, resp: falcon.Response, org_id: UUID, plan: Plan, file_name: str
+    ) -> None:
         picture = self.services.images.picture(plan, org_id, self.drawing(req))
         resp.data = picture.data
         resp.content_type = picture.media_type
-        resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
         if plan.options.download:
             extension = self.services.images.extension(plan.options.format)
             resp.downloadable_as = f"{file_name}.{extension}"
@@ -146,7 +153,6 @@ class SignedImage(_Image):
             # it once for each other way to write it.
             resp.status = 301
             resp.set_header("Location", self._address(signature, file, query))
-            resp.set_header("Cache-Control", "no-store")
             return
         code, plan = self.services.code_images.signed(code_id, options)
         resp.set_header("Cache-Control", _FOR_EVER)

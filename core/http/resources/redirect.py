@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+from base64 import b64encode
+from hashlib import sha256
 from string import Template
 from typing import ClassVar
 from urllib.parse import quote
@@ -28,6 +30,9 @@ _HEADER_MAX = 256
 _QUERY_SAFE = "!$&'()*+,;=:@/?%-._~[]"
 """What may stand in a query as it is (RFC 3986, 3.4), and what is percent-encoded already."""
 
+
+_REFERRER = "strict-origin-when-cross-origin"
+"""What a page with a short link lets the destination know of itself: its origin at most."""
 
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
 
@@ -62,18 +67,19 @@ class Redirect(Resource):
 
     def _answer(self, req: Request, resp: falcon.Response, slug: str, address: str | None) -> None:
         """Send the visitor on; the scan is counted for `address`, or not at all without one."""
-        resp.set_header("Cache-Control", "no-store")
         try:
             code, target = self._follow(req, slug, count=address is not None)
             if address is not None:
                 self.services.journal.record(self._visit(req, code, address))
         except (NotFound, Gone, TooMany, StorageUnavailable) as error:
+            resp.append_header("Vary", "Accept")
             if not _is_for_people(req):
                 raise
             _put_page(resp, error, req.context.request_id)
             return
         resp.status = falcon.HTTP_302
         resp.set_header("Location", target)
+        resp.set_header("Referrer-Policy", _REFERRER)
 
     def _follow(self, req: Request, slug: str, *, count: bool) -> tuple[Code, str]:
         try:
@@ -111,7 +117,7 @@ class Redirect(Resource):
 
 def lost(req: Request, resp: falcon.Response, **_: object) -> None:
     """Answer an address below `/r` that can be no code's, one with a slash at its end above all."""
-    resp.set_header("Cache-Control", "no-store")
+    resp.append_header("Vary", "Accept")
     error = NotFound("There is no code with this address.")
     if not _is_for_people(req):
         raise error
@@ -141,8 +147,10 @@ def _put_page(
         problems.report_outage(resp, error, request_id)
     resp.status = problem.status
     resp.content_type = "text/html; charset=utf-8"
-    resp.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-    resp.text = _PAGE.substitute(title=title, text=html.escape(problem.detail), hint=hint)
+    resp.set_header("Content-Security-Policy", _PAGE_SECURITY)
+    resp.text = _PAGE.substitute(
+        style=_STYLE, title=title, text=html.escape(problem.detail), hint=hint
+    )
 
 
 _WORDS = {
@@ -155,6 +163,21 @@ _WORDS = {
     StorageUnavailable: ("This does not work right now", "The code itself is fine."),
 }
 
+_STYLE = """
+:root { color-scheme: light dark }
+body {
+  font: 1.125rem/1.5 system-ui, sans-serif;
+  max-width: 32rem; margin: 20vh auto; padding: 0 1.5rem;
+}
+h1 { font-size: 1.5rem; line-height: 1.25 }
+"""
+
+# The page's own style alone, known by its digest: a text that got into the page could bring none.
+_PAGE_SECURITY = (
+    f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
+    "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
 _PAGE = Template("""\
 <!doctype html>
 <html lang="en">
@@ -163,14 +186,7 @@ _PAGE = Template("""\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
 <title>$title</title>
-<style>
-:root { color-scheme: light dark }
-body {
-  font: 1.125rem/1.5 system-ui, sans-serif;
-  max-width: 32rem; margin: 20vh auto; padding: 0 1.5rem;
-}
-h1 { font-size: 1.5rem; line-height: 1.25 }
-</style>
+<style>$style</style>
 </head>
 <body>
 <h1>$title</h1>

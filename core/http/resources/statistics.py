@@ -76,9 +76,9 @@ class _Timeline(Resource):
         asked = self.services.statistics.as_of_now(query.selection)
         what = (media_type, tuple(problems), asked, query.compare, query.width, name)
         answer = self.services.answers.fetch(Namespace.TIMELINE, org_id, qr_id, what, make)
-        _send(req, resp, answer, media_type)
         if media_type == "image/svg+xml":
             resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
+        _send(req, resp, answer, media_type)
 
 
 class Timeline(_Timeline):
