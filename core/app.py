@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import ClassVar
 
 import falcon
 
@@ -27,6 +28,10 @@ _TALKATIVE = ("PIL", "fontTools", "peewee", "playhouse")
 
 class Application(falcon.App[Request, falcon.Response]):
     """The WSGI application, with what belongs to it."""
+
+    # NOTE: Falcon refuses such methods before any middleware is asked, and the answer would have
+    # neither an id nor the headers that all have. Without this they are unknown methods: 400.
+    _META_METHODS: ClassVar[frozenset[str]] = frozenset()
 
     settings: Settings
     host: PluginHost

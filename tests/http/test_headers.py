@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from falcon.testing import Result
+from falcon.testing import Result, create_environ
 
 from core.app import Application, create_app
 from core.domain.accounts import Role
@@ -92,6 +92,18 @@ def test_errors_have_the_headers_too(
     answer = owner(method, path.format(org=acme.url, code=acme.code_url), **sent)
     assert answer.status_code == status
     assert_sound(answer)
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/r/acme-menu", "/nowhere"])
+@pytest.mark.parametrize("method", ["WEBSOCKET", "TRACE", "BREW"])
+def test_methods_that_nobody_knows_are_answered_like_the_others(
+    app: Application, path: str, method: str
+) -> None:
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+    app({**create_environ(path), "REQUEST_METHOD": method}, lambda *told: started.append(told))
+    ((status, headers),) = started
+    assert status[:3] in ("400", "404", "405")
+    assert_sound(Result([], status, headers))
 
 
 @pytest.mark.parametrize(
