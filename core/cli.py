@@ -101,6 +101,7 @@ def main() -> None:
 def serve() -> None:
     """Serve HTTP under gunicorn until stopped."""
     with _open(create_app()) as services:
+        services.destinations.prove()
         try:
             _refuse_pending(services)
             # Once the service runs, one that cannot be opened is passed over.

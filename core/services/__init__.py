@@ -158,7 +158,7 @@ class Services:
         self.answers = Answers(self.scan_store, spaces, caching, seconds)
         self.exports = Exports(self.scan_store)
         self.supervisor = Supervisor(settings)
-        self._opened: list[Storage | ScanStore | Cache | Destinations] = []
+        self._opened: list[Storage | ScanStore | Cache] = []
 
     def begin(self) -> None:
         """Do what is done once for all processes, before the first of them opens its services."""
@@ -178,7 +178,7 @@ class Services:
         self.journal.open(disk)
         self.exports.open(offload)
         try:
-            for part in (self.destinations, self.storage, self.scan_store, self.cache):
+            for part in (self.storage, self.scan_store, self.cache):
                 part.open()
                 self._opened.append(part)
         except BaseException:
@@ -188,12 +188,14 @@ class Services:
     def serve(self) -> None:
         """Start what a serving process does in the background, once it is open."""
         self.meters.open()
+        self.destinations.open()
         self.journal.keep()
         self.supervisor.open()
 
     def close(self) -> None:
         """Close everything that was opened, in reverse order; may be called again."""
         self.supervisor.close()
+        self.destinations.close()
         self.enrichment.close()
         self.journal.close()
         self.meters.close()

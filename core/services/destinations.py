@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
+from threading import Lock
 
 from msgspec.structs import replace
 
@@ -47,23 +48,31 @@ class Destinations:
         self._printed = replace(self._policy, schemes=frozenset({"http", "https"}), base_url="")
         self._checks = dict(checks)
         self._seconds = seconds
-        self._opened: list[TargetCheck] = []
+        self._opened: dict[str, TargetCheck] = {}
+        self._lock = Lock()
         self._silent_until: dict[str, float] = {}
 
+    def prove(self) -> None:
+        """Open every check and close it again; raises what the first of them raises."""
+        for check in self._checks.values():
+            check.open()
+            check.close()
+
     def open(self) -> None:
-        """Open every check; raises what the first of them raises, with the others closed again."""
-        try:
-            for check in self._checks.values():
-                check.open()
-                self._opened.append(check)
-        except BaseException:
-            self.close()
-            raise
+        """Open every check; one that cannot be opened refuses every link until it can.
+
+        Redirects and the drainer go on meanwhile, whatever has become of a list.
+        """
+        for name, check in self._checks.items():
+            try:
+                self._ready(name, check)
+            except Exception as error:  # noqa: BLE001
+                self._complain(name, error)
 
     def close(self) -> None:
         """Close every check that was opened, in reverse order; may be called again."""
         while self._opened:
-            self._opened.pop().close()
+            self._opened.popitem()[1].close()
 
     def check(self, destination: str) -> None:
         """Raise ValueError, saying why and what to do, unless codes may lead there."""
@@ -89,6 +98,7 @@ class Destinations:
     def _ask(self, target: Target) -> None:
         for name, check in self._checks.items():
             try:
+                self._ready(name, check)
                 check.check(target)
             except DestinationRefused as refusal:
                 raise ValueError(str(refusal)) from None
@@ -98,6 +108,12 @@ class Destinations:
                     f"the check {name!r} of this service could not decide about the link, and lets "
                     "none pass until it can; try again later, or tell the operator"
                 ) from error
+
+    def _ready(self, name: str, check: TargetCheck) -> None:
+        with self._lock:
+            if name not in self._opened:
+                check.open()
+                self._opened[name] = check
 
     def _complain(self, name: str, error: Exception) -> None:
         now = self._seconds()

@@ -146,7 +146,7 @@ def test_a_list_that_is_missing_or_wrong_stops_the_start(file, content, reason):
     )
     app = create_app(settings)
     with pytest.raises(ConfigurationError, match=rf"^plugin\.domain_list\.path: .*({reason})"):
-        app.services.open()
+        app.services.destinations.prove()
 
 
 def test_a_list_needs_a_path():

@@ -77,12 +77,27 @@ def test_a_check_that_fails_lets_nothing_pass_and_is_logged_once_a_minute(
     assert "a slip" in caplog.text
 
 
-def test_what_was_opened_is_closed_again_where_another_cannot_be() -> None:
+def test_a_check_that_cannot_be_opened_stops_the_start() -> None:
     first, second = Check(), Check(trouble=ConfigurationError("a file is missing"))
-    opening = destinations(first=first, second=second)
     with pytest.raises(ConfigurationError, match="a file is missing"):
-        opening.open()
+        destinations(first=first, second=second).prove()
     assert (first.steps, second.steps) == (["open", "close"], [])
+
+
+def test_a_check_that_cannot_be_opened_later_refuses_links_until_it_can(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    check = Check(trouble=ConfigurationError("a file is missing"))
+    guarded = destinations(one=check)
+    guarded.open()
+    assert "a file is missing" in caplog.text
+    with pytest.raises(ValueError, match="the check 'one' of this service could not decide"):
+        guarded.check("https://a.example/")
+    assert check.asked == []
+    check.trouble = None
+    guarded.check("https://a.example/")
+    guarded.check("https://a.example/")
+    assert (check.steps, len(check.asked)) == (["open"], 2)
 
 
 def test_checks_are_closed_once() -> None:
