@@ -14,7 +14,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 _REMEMBERED = 1024
-"""Addresses of which each worker remembers whether they are opted out."""
+"""Addresses of which each worker remembers whether they are opted out, or trusted."""
 
 
 def networks(names: Sequence[str]) -> tuple[Network, ...]:
@@ -57,7 +57,9 @@ class Clients:
     """Tells whom a request comes from, as `[http]` has it."""
 
     def __init__(self, settings: Http) -> None:
-        self._trusted = networks(settings.trusted_proxies)
+        self._trusted = trusted = networks(settings.trusted_proxies)
+        # PERF: the proxies are few, and to look among networks takes some microseconds.
+        self.trusts = lru_cache(_REMEMBERED)(lambda peer: is_trusted(peer, trusted))
         self._read = {
             ProxyHeader.X_FORWARDED_FOR: ("HTTP_X_FORWARDED_FOR", _same),
             ProxyHeader.FORWARDED: ("HTTP_FORWARDED", _forwarded_for),
@@ -73,7 +75,7 @@ class Clients:
 
     def is_proxied(self, req: Request) -> bool:
         """Whether one of the proxies that are believed has sent the request."""
-        return bool(self._trusted) and is_trusted(req.remote_addr, self._trusted)
+        return self.trusts(req.remote_addr)
 
     def subject(self, req: Request) -> str:
         """Whom limits count: the address, and of IPv6 the network of the house."""

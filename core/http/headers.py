@@ -6,13 +6,12 @@ docs/security.md says why each of these headers is as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import falcon
 
 from core.domain.hosts import origin
-from core.http.client import is_trusted, networks
+from core.http.client import Clients
 from core.http.request import Request
 from core.settings import Settings
 
@@ -25,7 +24,10 @@ REFERRER = "no-referrer"
 """The Referrer-Policy of all but redirects: nothing here leads anywhere."""
 
 _ALLOWED = "Authorization, Content-Type, Idempotency-Key, If-None-Match, X-Request-ID"
-_EXPOSED = "Content-Disposition, ETag, Location, Retry-After, WWW-Authenticate, X-Request-ID"
+_EXPOSED = (
+    "Content-Disposition, ETag, Location, RateLimit, RateLimit-Policy, Retry-After, "
+    "WWW-Authenticate, X-Request-ID"
+)
 _PREFLIGHT_SECONDS = "600"
 
 
@@ -49,14 +51,12 @@ class Headers:
         # PERF: two lists for the life of the process; to make one takes longer than to send it.
         self._plain, self._secure = plain, secure
         self._usual = secure if origin(settings.base_url).startswith("https:") else plain
-        trusted = networks(http.trusted_proxies)
-        # PERF: the proxies are few, and to look among networks takes some microseconds.
-        self._trusted = lru_cache(1024)(lambda peer: is_trusted(peer, trusted))
+        self._clients = Clients(http)
 
     def of(self, env: dict[str, Any]) -> Pairs:
         """The headers of the answer to a request, by what WSGI tells of it (PEP 3333)."""
         proto = env.get("HTTP_X_FORWARDED_PROTO")
-        if proto is not None and self._trusted(env.get("REMOTE_ADDR", "")):
+        if proto is not None and self._clients.trusts(env.get("REMOTE_ADDR", "")):
             # RFC 6797 (7.2): none of it over plain http. The last proxy wrote the last name.
             last = proto.rpartition(",")[2].strip().lower()
             return self._secure if last == "https" else self._plain
