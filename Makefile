@@ -5,13 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
+# What pins and audits the dependencies lives apart from them.
+TOOLS := .venv-tools
+LOCK := $(TOOLS)/bin/uv --quiet pip compile setup.cfg --extra memcached --extra postgres \
+	--extra geoip --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+
 # What the tests need from the system: a command and, after the colon, its Debian package.
 # The PostgreSQL server is found where Debian puts it as well, which is not in PATH.
 SYSTEM := memcached:memcached zbarimg:zbar-tools curl:curl gs:ghostscript initdb:postgresql openssl:openssl pngcheck:pngcheck
 export PATH := $(PATH):/usr/sbin:$(or $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin))),/usr/bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format load bench bench-shares bench-analytics bench-cache clean system
+.PHONY: help run test lint format load bench bench-shares bench-analytics bench-cache lock audit \
+	clean system
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -50,20 +56,34 @@ bench-analytics: $(VENV)/.installed-dev ## time statistics over 10,000,000 scans
 bench-cache: $(VENV)/.installed-dev ## count what the cache finds, under attack and without memcached
 	$(BIN)/python -m loadtests.hits
 
+lock: $(TOOLS)/.made ## pin all dependencies anew, with their hashes
+	@$(LOCK) --output-file requirements.txt
+	@$(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+
+audit: $(TOOLS)/.made ## look the pinned dependencies up among known vulnerabilities
+	@$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements-dev.txt
+
 clean: ## remove the environment and what the tools left; the data in var/ stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/.made
+$(VENV)/.installed: setup.cfg pyproject.toml requirements.txt | $(VENV)/.made
 	@echo "Installing Quietzone into $(VENV)"
-	@$(PIP) install --editable .
+	@$(PIP) install --require-hashes --requirement requirements.txt
+	@$(PIP) install --no-deps --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: setup.cfg pyproject.toml | $(VENV)/.made
+$(VENV)/.installed-dev: setup.cfg pyproject.toml requirements-dev.txt | $(VENV)/.made
 	@echo "Installing Quietzone and its development tools into $(VENV)"
-	@$(PIP) install --editable '.[dev,memcached,postgres]'
+	@$(PIP) install --require-hashes --requirement requirements-dev.txt
+	@$(PIP) install --no-deps --editable .
 	@touch $@ $(VENV)/.installed
+
+$(TOOLS)/.made:
+	@$(PYTHON) -m venv --clear $(TOOLS)
+	@$(TOOLS)/bin/python -m pip --quiet --disable-pip-version-check install uv pip-audit
+	@touch $@
 
 # AS_ROOT becomes empty for root, `sudo -n` where that works without a password, else false.
 AS_ROOT = as_root=$$([ "$$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && echo "sudo -n"; } \
