@@ -19,6 +19,9 @@ _log = logging.getLogger("quietzone.errors")
 
 MEDIA_TYPE = "application/problem+json"
 
+_LONGEST = 2000
+"""Characters of a text in a problem document, so that it stays in proportion."""
+
 _HEADERS = (
     ("Cache-Control", "no-store"),
     ("Content-Security-Policy", DOCUMENT),
@@ -107,9 +110,17 @@ def of(error: errors.QuietzoneError, request_id: str) -> Problem:
         status=status,
         request_id=request_id,
         type=f"urn:quietzone:problem:{name}",
-        detail=detail,
-        errors=fields,
+        detail=_shortened(detail),
+        errors=[FieldProblem(_shortened(p.field), _shortened(p.message)) for p in fields],
     )
+
+
+def _shortened(text: str) -> str:
+    """The text, without the middle of what somebody has sent and is told again.
+
+    What is wrong stands at its beginning, and the way out at its end.
+    """
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
 
 
 def _ours(
