@@ -25,6 +25,7 @@ from core.domain.images import (
     SymbolKind,
     lay_out,
 )
+from core.domain.letters import Letter
 from core.domain.logos import Logo, LogoInfo, LogoType
 from core.domain.looks import (
     PLAIN,
@@ -76,6 +77,7 @@ from core.ports import (
     Idempotency,
     Logos,
     Memberships,
+    Notifier,
     Organizations,
     Period,
     RecordedAnswer,
@@ -129,6 +131,7 @@ __all__ = [
     "Label",
     "LabelText",
     "Layout",
+    "Letter",
     "Logo",
     "LogoInfo",
     "LogoType",
@@ -138,6 +141,7 @@ __all__ = [
     "Membership",
     "Memberships",
     "ModuleShape",
+    "Notifier",
     "Organization",
     "Organizations",
     "Period",

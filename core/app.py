@@ -88,6 +88,7 @@ def choose(settings: Settings, host: PluginHost) -> Components:
         periods=dict(host.periods),
         scan_enrichers=dict(host.scan_enrichers),
         destination_checks=dict(host.destination_checks),
+        notifier=host.notifiers.choose(settings.accounts.notifier, "accounts.notifier"),
     )
 
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from core.domain.accounts import ApiKey, Member, Membership, Organization, Role, Session, User
 from core.domain.codes import BusinessCode, Code, CodePage, CodeQuery, Target
 from core.domain.images import Drawing, ErrorCorrection, Symbol, SymbolKind
+from core.domain.letters import Letter
 from core.domain.logos import Logo, LogoInfo
 from core.domain.looks import Style
 from core.domain.periods import Interval, Window
@@ -288,6 +289,21 @@ class TargetCheck(Protocol):
         """Raise DestinationRefused, saying why and what to do, where nothing may lead there.
 
         Where it raises anything else, the error is logged, and the link is refused.
+        """
+
+
+@runtime_checkable
+class Notifier(Protocol):
+    """Brings letters to people: invitations, and links that set a new password.
+
+    It is called in the background, by one thread of a process at a time, and may take its time.
+    """
+
+    def deliver(self, letter: Letter) -> None:
+        """Deliver the letter, or raise: ValueError where it can never be delivered.
+
+        After any other error it is tried again, a few times. The error's text is logged; it must
+        hold nothing of the letter's text, whose link is as good as a password.
         """
 
 

@@ -84,6 +84,7 @@ class Plugins(Struct, frozen=True):
         "rolling",
         "calendar",
         "user_agent",
+        "log",
     )
 
 
@@ -169,7 +170,7 @@ class ImagesSettings(Struct, frozen=True):
 
 
 class AccountsSettings(Struct, frozen=True):
-    """`[accounts]`: sign-in, sessions (seconds) and passwords."""
+    """`[accounts]`: sign-in, sessions and links (seconds), passwords, and letters to people."""
 
     session_idle: Seconds = 1_209_600
     session_lifetime: Seconds = 7_776_000
@@ -177,6 +178,7 @@ class AccountsSettings(Struct, frozen=True):
     argon2_memory_kib: Annotated[int, Meta(ge=8192, le=4_194_304)] = 19_456
     argon2_time_cost: Annotated[int, Meta(ge=1, le=100)] = 2
     argon2_parallelism: Annotated[int, Meta(ge=1, le=64)] = 1
+    notifier: str = "log"
 
 
 class Limit(Struct, frozen=True):

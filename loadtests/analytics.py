@@ -231,9 +231,9 @@ def service(database: str, folder: Path) -> Iterator[Services]:
     server = Postgres(durable=True) if database == "postgres" else None
     try:
         if server is not None:
-            others = ["segno", "png", "svg", "shared_memory", "rolling", "calendar", "user_agent"]
+            others = ["segno", "png", "svg", "shared_memory", "rolling", "calendar"]
             tree |= {
-                "plugins": {"enabled": ["postgres", *others]},
+                "plugins": {"enabled": ["postgres", *others, "user_agent", "log"]},
                 "storage": {"backend": "postgres"},
                 "plugin": {"postgres": {"dsn": server.dsn(server.create_database())}},
             }

@@ -146,7 +146,7 @@ def test_the_table_of_the_api_names_nothing_else():
 def test_the_table_of_kinds_names_settings_that_exist():
     table = PAGE.split("| kind | which are used | setting |")[1].split("\n\n")[0]
     settings = re.findall(r"\| one \| `(\w+)\.(\w+)` \|", table)
-    assert len(settings) == 4
+    assert len(settings) == 5
     for section, option in settings:
         assert isinstance(getattr(getattr(Settings(), section), option), str)
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from core.ports import (
     Cache,
     Encoder,
+    Notifier,
     Period,
     Renderer,
     ScanEnricher,
@@ -90,3 +91,8 @@ def qz_scan_enrichers(settings: Any, context: PluginContext) -> Mapping[str, Sca
 @hookspec
 def qz_check_destination(settings: Any, context: PluginContext) -> Mapping[str, TargetCheck]:  # type: ignore[empty-body]
     """Checks of destinations by name; all of them are asked, in the order of `plugins.enabled`."""
+
+
+@hookspec
+def qz_notifiers(settings: Any, context: PluginContext) -> Mapping[str, Notifier]:  # type: ignore[empty-body]
+    """Notifiers by name; `accounts.notifier` chooses the one that is used."""

@@ -18,6 +18,7 @@ from core.extension.registry import Registry
 from core.ports import (
     Cache,
     Encoder,
+    Notifier,
     Period,
     Renderer,
     ScanEnricher,
@@ -63,6 +64,7 @@ class PluginHost:
         self.periods: Registry[Period] = Registry("period", Period)
         self.scan_enrichers: Registry[ScanEnricher] = Registry("scan enricher", ScanEnricher)
         self.destination_checks: Registry[TargetCheck] = Registry("destination check", TargetCheck)
+        self.notifiers: Registry[Notifier] = Registry("notifier", Notifier)
         self._registries: dict[str, Registry[Any]] = {
             "qz_encoders": self.encoders,
             "qz_renderers": self.renderers,
@@ -73,6 +75,7 @@ class PluginHost:
             "qz_periods": self.periods,
             "qz_scan_enrichers": self.scan_enrichers,
             "qz_check_destination": self.destination_checks,
+            "qz_notifiers": self.notifiers,
         }
         self._entries = _by_name(entry_points(group=GROUP) if available is None else available)
         self._enabled = tuple(enabled)

@@ -12,6 +12,7 @@ from msgspec import Struct
 from core.ports import (
     Cache,
     Encoder,
+    Notifier,
     Period,
     Renderer,
     ScanEnricher,
@@ -40,6 +41,7 @@ from core.services.meters import Meters, Namespace
 from core.services.monitor import CacheMonitor
 from core.services.offload import Offload, call_inline
 from core.services.organizations import OrganizationService
+from core.services.outbox import Outbox
 from core.services.passwords import Passwords
 from core.services.recent import Recall
 from core.services.redirects import Redirects
@@ -71,6 +73,7 @@ class Components(Struct, frozen=True):
     periods: Mapping[str, Period]
     scan_enrichers: Mapping[str, ScanEnricher]
     destination_checks: Mapping[str, TargetCheck]
+    notifier: Notifier
 
 
 class Services:
@@ -104,6 +107,7 @@ class Services:
             lambda: clock().timestamp(),
         )
         self.passwords = Passwords(settings.accounts)
+        self.outbox = Outbox(components.notifier)
         caching, meters = settings.cache, self.meters
         # Whoever asks has a session or a key, and a role in an organisation.
         asking = (caching.session_ttl, caching.max_sessions, meters[Namespace.SESSION], seconds)
@@ -196,6 +200,8 @@ class Services:
         """Close everything that was opened, in reverse order; may be called again."""
         self.supervisor.close()
         self.destinations.close()
+        # While there is a database: a letter may be still to be written.
+        self.outbox.close()
         self.enrichment.close()
         self.journal.close()
         self.meters.close()

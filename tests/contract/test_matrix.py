@@ -58,7 +58,7 @@ EVERY = list(product(SIZES, MARGINS, ErrorCorrection, KINDS, ENCODERS))
 
 @cache
 def images(encoder: str) -> ImageService:
-    formats = [*FORMATS, "segno", "zxing", "sqlite", "shared_memory", "rolling"]
+    formats = [*FORMATS, "segno", "zxing", "sqlite", "shared_memory", "rolling", "log"]
     tree = {"plugins": {"enabled": formats}, "images": {"encoder": encoder}}
     return create_app(parse(tree, {})).services.images
 

@@ -129,7 +129,7 @@ def test_check_shows_the_configuration_and_hides_secrets(quietzone: Shell) -> No
     assert "[plugin.sqlite]" in done.stdout
     assert "sqlite" in done.stdout.lower()
     config = quietzone.config(
-        '[plugins]\nenabled = ["segno", "png", "postgres", "shared_memory", "rolling"]\n'
+        '[plugins]\nenabled = ["segno", "png", "postgres", "shared_memory", "rolling", "log"]\n'
         '[storage]\nbackend = "postgres"\n'
         '[plugin.postgres]\ndsn = { env = "DSN" }\n'
     )

@@ -37,7 +37,7 @@ PHONE = "Mozilla/5.0 (Linux; Android 15; Pixel 9) Chrome/130.0 Mobile Safari/537
 
 SETTINGS = """
 [plugins]
-enabled = ["segno", "png", "svg", "{kind}", "shared_memory", "rolling", "calendar", "user_agent"]
+enabled = ["segno", "png", "svg", "{kind}", "shared_memory", "rolling", "user_agent", "log"]
 
 [storage]
 backend = "{kind}"

@@ -66,6 +66,7 @@ PLUGINS = (
     "rolling",
     "calendar",
     "user_agent",
+    "log",
 )
 CACHE_FILE = "cache.shared"
 BACKENDS = ("memory", "shared_memory", "memcached", "tiered")

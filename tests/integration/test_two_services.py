@@ -40,7 +40,7 @@ SETTINGS = """
 base_url = { env = "QUIETZONE_BASE_URL" }
 
 [plugins]
-enabled = ["segno", "png", "svg", "postgres", "memory", "memcached", "rolling", "calendar"]
+enabled = ["segno", "png", "svg", "postgres", "memory", "memcached", "rolling", "calendar", "log"]
 
 [storage]
 backend = "postgres"

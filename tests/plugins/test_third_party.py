@@ -27,7 +27,7 @@ data = "{data}"
 base_url = "https://qr.example.com"
 
 [plugins]
-enabled = ["segno", "png", "sqlite", "rolling", "postcard"]
+enabled = ["segno", "png", "sqlite", "rolling", "log", "postcard"]
 
 [cache]
 backend = "forgetful"

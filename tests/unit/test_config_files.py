@@ -18,6 +18,7 @@ from plugins.caches.memory import MemorySettings
 from plugins.caches.shared_memory import SharedMemorySettings
 from plugins.destinations.domain_list import DomainListSettings
 from plugins.enrichers.geoip import GeoipSettings
+from plugins.notifiers.smtp import SmtpSettings
 from plugins.renderers.text import TextSettings
 from plugins.storage.postgres import PostgresSettings
 from plugins.storage.sqlite import SqliteSettings
@@ -34,6 +35,7 @@ ENVIRONMENT = {
 ENVIRONMENT_OF_PLUGINS = {
     "QUIETZONE_DATABASE": "dbname=quietzone",
     "QUIETZONE_MEMCACHED_PASSWORD": "secret",
+    "QUIETZONE_SMTP_PASSWORD": "secret",
 }
 SECTIONS = [field for field in msgspec.structs.fields(Settings) if field.name != "plugin"]
 PLUGINS: dict[str, type[PluginSettings]] = {
@@ -45,6 +47,7 @@ PLUGINS: dict[str, type[PluginSettings]] = {
     "postgres": PostgresSettings,
     "geoip": GeoipSettings,
     "domain_list": DomainListSettings,
+    "smtp": SmtpSettings,
 }
 
 

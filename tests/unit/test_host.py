@@ -340,7 +340,7 @@ def test_an_unknown_hook_is_refused_and_the_known_ones_are_named(offer):
     assert message.endswith(
         "; known hooks are: qz_settings, qz_encoders, qz_renderers, qz_sheets, qz_storages, "
         "qz_scan_stores, qz_caches, qz_periods, qz_scan_enrichers, "
-        "qz_check_destination"
+        "qz_check_destination, qz_notifiers"
     )
 
 
@@ -590,6 +590,7 @@ def test_a_component_that_lacks_parts_of_its_protocol_is_refused(
         ("storages", "storage.backend", "storage"),
         ("scan_stores", "scans.store", "scan store"),
         ("caches", "cache.backend", "cache"),
+        ("notifiers", "accounts.notifier", "notifier"),
     ],
 )
 def test_a_choice_that_nobody_offers_names_the_setting(offer, registry, setting, kind):
