@@ -106,7 +106,7 @@ class Services:
             self.cache,
             lambda: clock().timestamp(),
         )
-        self.passwords = Passwords(settings.accounts)
+        self.passwords = Passwords(settings.accounts, settings.base_url)
         self.outbox = Outbox(components.notifier)
         caching, meters = settings.cache, self.meters
         # Whoever asks has a session or a key, and a role in an organisation.

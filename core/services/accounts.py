@@ -74,7 +74,7 @@ class Accounts:
     def add_user(self, email: str, password: str, name: str = "") -> User:
         """Create an account; raises InvalidFields or Conflict."""
         rules = field_rules(
-            email=check_email, password=lambda secret: self._passwords.check(secret.reveal())
+            email=check_email, password=lambda secret: self._passwords.check(secret.reveal(), email)
         )
         data = {"email": email, "name": name, "password": password}
         draft = read(UserDraft, data, rules)
@@ -94,7 +94,7 @@ class Accounts:
         if user is None:
             raise NotFound(f"there is no account {email!r}; create it with 'quietzone user add'")
         try:
-            self._passwords.check(password)
+            self._passwords.check(password, user.email)
         except ValueError as error:
             raise InvalidFields.of("password", str(error)) from error
         password_hash = self._passwords.hash(password)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from urllib.parse import urlsplit
+
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 
@@ -13,11 +16,18 @@ MAX_BYTES = 1024
 """Longer passwords are refused: hashing them would only cost time."""
 
 
-class Passwords:
-    """One hashing policy for the whole service."""
+_COMMON = Path(__file__).with_name("common_passwords.txt")
+_SERVICE = "quietzone"
 
-    def __init__(self, settings: AccountsSettings) -> None:
+
+class Passwords:
+    """One policy for the whole service: which passwords are taken, and how they are hashed."""
+
+    def __init__(self, settings: AccountsSettings, base_url: str) -> None:
         self._minimum = settings.password_min_length
+        # What is tried first of all here, whatever is common elsewhere.
+        self._own_names = {_SERVICE, (urlsplit(base_url).hostname or "").casefold()}
+        self._common: frozenset[str] = frozenset()
         self._hasher = argon2.PasswordHasher(
             time_cost=settings.argon2_time_cost,
             memory_cost=settings.argon2_memory_kib,
@@ -30,14 +40,25 @@ class Passwords:
         """Get ready: `offload` runs the hashing from now on."""
         self.offload = offload
         self._decoy = self._hasher.hash("nobody's password")
+        lines = _COMMON.read_text(encoding="utf-8").splitlines()
+        self._common = frozenset(line for line in lines if not line.startswith("#"))
 
-    def check(self, password: str) -> None:
-        """Raise ValueError for a password that is too short, too long, or cannot be typed."""
+    def check(self, password: str, email: str = "") -> None:
+        """Raise ValueError for a password that cannot be taken for the account of that address.
+
+        It is too short, too long, or cannot be typed; it is one of the commonest, or a name that
+        anybody would try first. Case does not matter for that.
+        """
         refuse_control_characters(password)
         if len(password) < self._minimum:
             raise ValueError(f"use at least {self._minimum} characters; a phrase is easy to keep")
         if len(password.encode("utf-8", "surrogatepass")) > MAX_BYTES:
             raise ValueError(f"use at most {MAX_BYTES} bytes")
+        folded, address = password.strip().casefold(), email.strip().casefold()
+        if folded in self._common:
+            raise ValueError("this is one of the commonest passwords; a phrase is easy to keep")
+        if folded in self._own_names or folded in (address, address.partition("@")[0]):
+            raise ValueError("do not use the address or the name of the service; take a phrase")
 
     def hash(self, password: str) -> str:
         """The hash to store, parameters and salt included."""
