@@ -16,7 +16,17 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from core.domain.accounts import ApiKey, Member, Membership, Organization, Role, Session, User
+from core.domain.accounts import (
+    ApiKey,
+    Invitation,
+    Member,
+    Membership,
+    Organization,
+    PasswordReset,
+    Role,
+    Session,
+    User,
+)
 from core.domain.codes import BusinessCode, Code, CodePage, CodeQuery, Target
 from core.domain.images import Drawing, ErrorCorrection, Symbol, SymbolKind
 from core.domain.letters import Letter
@@ -343,6 +353,9 @@ class Users(Protocol):
 
     def by_email(self, email: str) -> User | None: ...
 
+    def lock(self, user_id: UUID) -> User | None:
+        """The person, as he is now; in a transaction, others who ask so wait until it ends."""
+
     def set_password_hash(self, user_id: UUID, password_hash: str) -> None: ...
 
     def set_operator(self, user_id: UUID, operator: bool) -> bool:
@@ -389,11 +402,63 @@ class Sessions(Protocol):
 
     def delete(self, token_hash: bytes) -> None: ...
 
-    def delete_of_user(self, user_id: UUID) -> None:
-        """End all sign-ins of one person."""
+    def of_user(self, user_id: UUID) -> Sequence[Session]:
+        """The person's sign-ins, newest first, whether they have expired or not."""
+
+    def delete_of_user(self, user_id: UUID, keep: bytes | None = None) -> None:
+        """End all sign-ins of one person, but for the one whose token hash is `keep`."""
 
     def delete_expired(self, now: datetime) -> int:
         """Remove the sessions whose `expires_at` has passed; how many there were."""
+
+
+class Invitations(Protocol):
+    """The repository of invitations that were not accepted yet."""
+
+    def put(self, invitation: Invitation) -> None:
+        """Store it, in place of the one that the organisation has made to the same address.
+
+        Raises Conflict where the organisation has been deleted.
+        """
+
+    def by_hash(self, token_hash: bytes) -> Invitation | None:
+        """The invitation of that token, whether it has expired or not."""
+
+    def of_organization(self, organization_id: UUID) -> Sequence[Invitation]:
+        """The organisation's invitations, oldest first, whether they have expired or not."""
+
+    def delete(self, organization_id: UUID, token_hash: bytes) -> bool:
+        """Remove the invitation of that token; False where the organisation has none.
+
+        Of several who remove one at a time, one is told True.
+        """
+
+    def delete_by(self, organization_id: UUID, user_id: UUID) -> None:
+        """Remove all that one member has made."""
+
+    def delete_expired(self, now: datetime) -> None:
+        """Remove those whose `expires_at` has passed."""
+
+
+class PasswordResets(Protocol):
+    """The repository of links that set a new password."""
+
+    def add(self, reset: PasswordReset) -> None: ...
+
+    def get(self, token_hash: bytes) -> tuple[PasswordReset, User] | None:
+        """The link and whose it is, whether it has expired or not."""
+
+    def count(self, user_id: UUID, now: datetime) -> int:
+        """How many links of one person have not expired."""
+
+    def delete(self, token_hash: bytes) -> bool:
+        """Remove the link; of several who do so at a time, one is told True."""
+
+    def delete_of_user(self, user_id: UUID) -> None:
+        """Remove all links of one person."""
+
+    def delete_expired(self, now: datetime) -> None:
+        """Remove those whose `expires_at` has passed."""
 
 
 class ApiKeys(Protocol):
@@ -555,6 +620,10 @@ class Storage(Protocol):
     def memberships(self) -> Memberships: ...
     @property
     def sessions(self) -> Sessions: ...
+    @property
+    def invitations(self) -> Invitations: ...
+    @property
+    def password_resets(self) -> PasswordResets: ...
     @property
     def api_keys(self) -> ApiKeys: ...
     @property

@@ -101,6 +101,31 @@ class ApiKey(Struct, frozen=True):
     operator: bool = False
 
 
+class Invitation(Struct, frozen=True):
+    """An offer to join an organisation, made to an address; only the hash of its token is known.
+
+    `invited_by` is the member who made it, None where an API key did.
+    """
+
+    id: UUID
+    organization_id: UUID
+    email: str
+    role: Role
+    invited_by: UUID | None
+    token_hash: bytes
+    created_at: datetime
+    expires_at: datetime
+
+
+class PasswordReset(Struct, frozen=True):
+    """A link that sets a new password; only the SHA-256 of its token is known here (32 bytes)."""
+
+    token_hash: bytes
+    user_id: UUID
+    created_at: datetime
+    expires_at: datetime
+
+
 class Principal(Struct, frozen=True):
     """Who is asking: a signed-in user (`user`, `session`) or an API key (`api_key`), never both."""
 

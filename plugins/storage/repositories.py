@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from msgspec.structs import replace
 from peewee import JOIN, SQL, IntegrityError, fn
 
 from core.api import (
@@ -18,11 +19,13 @@ from core.api import (
     CodeQuery,
     CodeSort,
     Conflict,
+    Invitation,
     Logo,
     LogoInfo,
     Member,
     Membership,
     Organization,
+    PasswordReset,
     RecordedAnswer,
     Role,
     Session,
@@ -158,6 +161,15 @@ class UserRepository(_Repository):
     def by_email(self, email: str) -> User | None:
         """The person with that address."""
         return self._one(tables.User.email == email)
+
+    def lock(self, user_id: UUID) -> User | None:
+        """The person, locked until the transaction ends."""
+        table = tables.User
+        query = table.select().where(table.id == user_id)
+        with self._connections.connection() as database:
+            # What belongs to the person may still be added meanwhile: the id stays.
+            rows = _lock(database, query, "FOR NO KEY UPDATE")
+        return User(*rows[0]) if rows else None
 
     def set_password_hash(self, user_id: UUID, password_hash: str) -> None:
         """Replace the hash."""
@@ -335,11 +347,26 @@ class SessionRepository(_Repository):
         with self._connections.transaction() as database:
             database.execute(table.delete().where(table.token_hash == token_hash))
 
-    def delete_of_user(self, user_id: UUID) -> None:
-        """Remove all of one person."""
+    def of_user(self, user_id: UUID) -> Sequence[Session]:
+        """All of one person, newest first."""
         table = tables.Session
+        query = (
+            table.select()
+            .where(table.user == user_id)
+            .order_by(table.created_at.desc(), table.token_hash)
+        )
+        with self._connections.connection() as database:
+            rows = query.tuples().execute(database)
+            return [Session(bytes(token_hash), *row) for token_hash, *row in rows]
+
+    def delete_of_user(self, user_id: UUID, keep: bytes | None = None) -> None:
+        """Remove all of one person but one."""
+        table = tables.Session
+        which = table.user == user_id
+        if keep is not None:
+            which &= table.token_hash != keep
         with self._connections.transaction() as database:
-            database.execute(table.delete().where(table.user == user_id))
+            database.execute(table.delete().where(which))
 
     def delete_expired(self, now: datetime) -> int:
         """Remove those that have expired at `now`."""
@@ -347,6 +374,121 @@ class SessionRepository(_Repository):
         with self._connections.transaction() as database:
             cursor = database.execute(table.delete().where(table.expires_at <= now))
             return int(cursor.rowcount)
+
+
+class InvitationRepository(_Repository):
+    """The invitations."""
+
+    def put(self, invitation: Invitation) -> None:
+        """Store it, in place of another one to the same address."""
+        table = tables.Invitation
+        values = _values(invitation)
+        values["organization"] = values.pop("organization_id")
+        insert = table.insert(values)
+        with self._writing("there is an invitation of this token already") as database:
+            database.execute(
+                insert.on_conflict(
+                    conflict_target=[table.organization, table.email],
+                    preserve=[
+                        table.id,
+                        table.role,
+                        table.invited_by,
+                        table.token_hash,
+                        table.created_at,
+                        table.expires_at,
+                    ],
+                )
+            )
+
+    def by_hash(self, token_hash: bytes) -> Invitation | None:
+        """The invitation of that token."""
+        found = self._where(tables.Invitation.token_hash == token_hash)
+        return found[0] if found else None
+
+    def of_organization(self, organization_id: UUID) -> Sequence[Invitation]:
+        """The organisation's invitations, oldest first."""
+        return self._where(tables.Invitation.organization == organization_id)
+
+    def delete(self, organization_id: UUID, token_hash: bytes) -> bool:
+        """Remove it."""
+        table = tables.Invitation
+        which = (table.organization == organization_id) & (table.token_hash == token_hash)
+        with self._connections.transaction() as database:
+            return _any(database.execute(table.delete().where(which)))
+
+    def delete_by(self, organization_id: UUID, user_id: UUID) -> None:
+        """Remove those that one member has made."""
+        table = tables.Invitation
+        which = (table.organization == organization_id) & (table.invited_by == user_id)
+        with self._connections.transaction() as database:
+            database.execute(table.delete().where(which))
+
+    def delete_expired(self, now: datetime) -> None:
+        """Remove those that have expired at `now`."""
+        table = tables.Invitation
+        with self._connections.transaction() as database:
+            database.execute(table.delete().where(table.expires_at <= now))
+
+    def _where(self, condition: Any) -> Sequence[Invitation]:
+        table = tables.Invitation
+        query = table.select().where(condition).order_by(table.created_at, table.id)
+        with self._connections.connection() as database:
+            rows = [Invitation(*row) for row in query.tuples().execute(database)]
+        return [replace(row, token_hash=bytes(row.token_hash)) for row in rows]
+
+
+class PasswordResetRepository(_Repository):
+    """The links that set a new password."""
+
+    def add(self, reset: PasswordReset) -> None:
+        """Store it."""
+        values = _values(reset)
+        values["user"] = values.pop("user_id")
+        with self._writing("there is a link of this token already") as database:
+            database.execute(tables.PasswordReset.insert(values))
+
+    def get(self, token_hash: bytes) -> tuple[PasswordReset, User] | None:
+        """The link and its user."""
+        table, user = tables.PasswordReset, tables.User
+        query = (
+            table.select(table.created_at, table.expires_at, *_columns(user, User))
+            .join(user)
+            .where(table.token_hash == token_hash)
+        )
+        with self._connections.connection() as database:
+            row = query.tuples().first(database)
+        if row is None:
+            return None
+        created_at, expires_at, *of_user = row
+        owner = User(*of_user)
+        return PasswordReset(token_hash, owner.id, created_at, expires_at), owner
+
+    def count(self, user_id: UUID, now: datetime) -> int:
+        """How many have not expired at `now`."""
+        table = tables.PasswordReset
+        query = table.select(fn.COUNT(table.token_hash)).where(
+            (table.user == user_id) & (table.expires_at > now)
+        )
+        with self._connections.connection() as database:
+            return int(query.scalar(database))
+
+    def delete(self, token_hash: bytes) -> bool:
+        """Remove it."""
+        table = tables.PasswordReset
+        with self._connections.transaction() as database:
+            return _any(database.execute(table.delete().where(table.token_hash == token_hash)))
+
+    def delete_of_user(self, user_id: UUID) -> None:
+        """Remove all of one person."""
+        table = tables.PasswordReset
+        with self._connections.transaction() as database:
+            database.execute(table.delete().where(table.user == user_id))
+
+    def delete_expired(self, now: datetime) -> None:
+        """Remove those that have expired at `now`."""
+        table = tables.PasswordReset
+        with self._connections.transaction() as database:
+            database.execute(table.delete().where(table.expires_at <= now))
 
 
 class ApiKeyRepository(_Repository):
@@ -813,6 +955,8 @@ class DatabaseStorage:
         self.users = UserRepository(connections)
         self.memberships = MembershipRepository(connections)
         self.sessions = SessionRepository(connections)
+        self.invitations = InvitationRepository(connections)
+        self.password_resets = PasswordResetRepository(connections)
         self.api_keys = ApiKeyRepository(connections)
         self.codes = CodeRepository(connections)
         self.styles = StyleRepository(connections)

@@ -237,6 +237,35 @@ class ApiKey(Model):
         table_name = "api_keys"
 
 
+class Invitation(Model):
+    """The invitations that are still to be accepted, one to each address in an organisation."""
+
+    id = UUIDField(primary_key=True)
+    organization = _belongs_to(Organization)
+    email = TextField()
+    role = RoleField()
+    invited_by = ForeignKeyField(User, null=True, on_delete="SET NULL", backref="+")
+    token_hash = BlobField(unique=True)
+    created_at = InstantField()
+    expires_at = InstantField(index=True)
+
+    class Meta:
+        table_name = "invitations"
+        indexes = ((("organization", "email"), True),)
+
+
+class PasswordReset(Model):
+    """The links that set a new password."""
+
+    token_hash = BlobField(primary_key=True)
+    user = _belongs_to(User, index=True)
+    created_at = InstantField()
+    expires_at = InstantField(index=True)
+
+    class Meta:
+        table_name = "password_resets"
+
+
 class Code(Model):
     """The codes, each followed by what it is found and sorted by.
 
@@ -548,6 +577,8 @@ ALL: tuple[type[Model], ...] = (
     User,
     Membership,
     Session,
+    Invitation,
+    PasswordReset,
     ApiKey,
     Code,
     Logo,

@@ -24,6 +24,7 @@ from core.api import (
     CodeSort,
     Conflict,
     FinderShape,
+    Invitation,
     Logo,
     LogoInfo,
     LogoType,
@@ -54,6 +55,7 @@ MIGRATIONS = [
     "0007_generations",
     "0008_operators",
     "0009_generation_times",
+    "0010_links",
 ]
 NOW = datetime(2026, 3, 29, 1, 2, 3, 456789, tzinfo=UTC)
 
@@ -205,6 +207,12 @@ def test_a_deleted_organization_takes_everything_with_it(
     storage.organizations.set_business_code(
         organization.id, BusinessCode("https://example.com"), NOW
     )
+    later = NOW + timedelta(days=7)
+    storage.invitations.put(
+        Invitation(
+            uuid4(), organization.id, "b@b.example", Role.ADMIN, user.id, b"token", NOW, later
+        )
+    )
     logo = add_logo(storage, organization)
     add_style(storage, organization, look=Look(logo=logo.info.id))
     backend.scans.append([Scan(code.id, organization.id, NOW, b"v", False)])
@@ -223,8 +231,8 @@ def test_a_deleted_organization_takes_everything_with_it(
     assert storage.users.get(user.id) == user
     with storage._connections.connection() as database:  # type: ignore[attr-defined]
         for table in (
-            "memberships", "api_keys", "idempotency_keys", "business_codes", "code_tags",
-            "code_counts", "scans", "visitors", "styles", "logos", "organization_days",
+            "memberships", "invitations", "api_keys", "idempotency_keys", "business_codes",
+            "code_tags", "code_counts", "scans", "visitors", "styles", "logos", "organization_days",
         ):  # fmt: skip
             (count,) = database.execute_sql(f"SELECT COUNT(*) FROM {table}").fetchone()
             assert count == 0, table

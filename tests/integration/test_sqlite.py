@@ -111,6 +111,7 @@ def test_asking_for_pending_migrations_makes_no_file(tmp_path: Path) -> None:
         "0007_generations",
         "0008_operators",
         "0009_generation_times",
+        "0010_links",
     ]
     backend.storage.close()
 

@@ -563,9 +563,9 @@ def test_one_name_may_serve_two_kinds(offer):
             "storage",
             "Storage",
             (
-                "organizations, users, memberships, sessions, api_keys, codes, styles, logos, "
-                "idempotency, cache_epochs, open, close, transaction, ping, pending_migrations, "
-                "migrate, describe"
+                "organizations, users, memberships, sessions, invitations, password_resets, "
+                "api_keys, codes, styles, logos, idempotency, cache_epochs, open, close, "
+                "transaction, ping, pending_migrations, migrate, describe"
             ),
         ),
     ],
