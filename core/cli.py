@@ -325,6 +325,14 @@ def user_password(email: str, password_stdin: bool) -> None:
     click.echo(f"{account.email} has a new password; every session has ended.")
 
 
+@user.command("reset-link")
+@click.argument("email")
+def user_reset_link(email: str) -> None:
+    """Make a link by which a person sets a new password; pass it on by a way that you trust."""
+    with _open(create_app()) as services:
+        click.echo(services.password_resets.issue(email))
+
+
 @main.group()
 def operator() -> None:
     """Who may look after the installation itself, whatever his role in an organisation.

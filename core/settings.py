@@ -179,6 +179,10 @@ class AccountsSettings(Struct, frozen=True):
     argon2_time_cost: Annotated[int, Meta(ge=1, le=100)] = 2
     argon2_parallelism: Annotated[int, Meta(ge=1, le=64)] = 1
     notifier: str = "log"
+    link_base: str | None = None
+    invitation_lifetime: Seconds = 604_800
+    reset_lifetime: Seconds = 3600
+    max_invitations: Annotated[int, Meta(ge=0, le=10_000)] = 100
 
 
 class Limit(Struct, frozen=True):
@@ -234,6 +238,11 @@ class Settings(Struct, frozen=True):
     def base_url(self) -> str:
         """The address from outside, without a slash at its end."""
         return (self.service.base_url or f"http://{self.service.bind}").rstrip("/")
+
+    @property
+    def link_base(self) -> str:
+        """Where the links in letters lead, without a slash at its end."""
+        return (self.accounts.link_base or self.base_url).rstrip("/")
 
     @property
     def journal(self) -> Path:
@@ -334,21 +343,9 @@ def _check(settings: Settings) -> None:
             f"service.bind: {service.bind!r} is not HOST:PORT; write it as 127.0.0.1:8000, or as "
             "[::1]:8000 for IPv6"
         )
-    try:
-        parts = urlsplit(settings.base_url)
-        valid = (
-            parts.scheme in ("http", "https")
-            and parts.hostname
-            and parts.port != 0
-            and _ADDRESS.fullmatch(settings.base_url)
-        )
-    except ValueError:
-        valid = None
-    if not valid or parts.query or parts.fragment or parts.username is not None:
-        raise ConfigurationError(
-            f"service.base_url: {(service.base_url or settings.base_url)!r} is not an address "
-            "such as https://qr.example.com"
-        )
+    _check_address("service.base_url", service.base_url or settings.base_url)
+    if settings.accounts.link_base is not None:
+        _check_address("accounts.link_base", settings.accounts.link_base)
     _check_networks("http.trusted_proxies", settings.http.trusted_proxies)
     _check_origins(settings.http)
     _check_networks("scans.opt_out", settings.scans.opt_out)
@@ -401,6 +398,23 @@ def _check_origins(http: Http) -> None:
         raise ConfigurationError(
             "http.cors_credentials: no origin may call at all; list those that may in "
             "http.cors_origins, or leave it out"
+        )
+
+
+def _check_address(setting: str, address: str) -> None:
+    try:
+        parts = urlsplit(address)
+        valid = (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and parts.port != 0
+            and _ADDRESS.fullmatch(address)
+        )
+    except ValueError:
+        valid = None
+    if not valid or parts.query or parts.fragment or parts.username is not None:
+        raise ConfigurationError(
+            f"{setting}: {address!r} is not an address such as https://qr.example.com"
         )
 
 

@@ -6,6 +6,7 @@ import enum
 import re
 import unicodedata
 from datetime import datetime
+from hashlib import sha256
 from typing import Annotated
 from uuid import UUID
 
@@ -81,6 +82,11 @@ class Session(Struct, frozen=True):
     created_at: datetime
     last_seen_at: datetime
     expires_at: datetime
+
+    @property
+    def id(self) -> UUID:
+        """What the sign-in is called: it follows from the hash, and nothing follows from it."""
+        return UUID(bytes=sha256(b"session " + self.token_hash).digest()[:16])
 
 
 class ApiKey(Struct, frozen=True):
@@ -181,6 +187,41 @@ class UserDraft(Struct, frozen=True):
     name: Annotated[str, Meta(max_length=200)] = ""
 
 
+Token = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class Acceptance(Struct, frozen=True):
+    """What an invitation is accepted with.
+
+    `password` is that of the account of the invited address, or of the one that is made; whoever is
+    signed in as the one who is invited leaves it out. `name` is for an account that is made.
+    """
+
+    token: Token
+    password: Secret | UnsetType = UNSET
+    name: Annotated[str, Meta(max_length=200)] = ""
+
+
+class ResetRequest(Struct, frozen=True):
+    """Whose password is lost."""
+
+    email: Email
+
+
+class NewPassword(Struct, frozen=True):
+    """What a link sets a new password with."""
+
+    token: Token
+    password: Secret
+
+
+class PasswordChange(Struct, frozen=True):
+    """What a person's own password is changed with."""
+
+    current: Secret
+    new: Secret
+
+
 class OrganizationDraft(Struct, frozen=True):
     """What is needed to found an organisation; without a slug one is made from the name."""
 
@@ -195,8 +236,8 @@ class OrganizationChanges(Struct, frozen=True):
     slug: OrganizationSlug | UnsetType = UNSET
 
 
-class MemberDraft(Struct, frozen=True):
-    """Whom to add to an organisation, and with which role."""
+class InvitationDraft(Struct, frozen=True):
+    """Whom to invite to an organisation, and for which role."""
 
     email: Email
     role: Role

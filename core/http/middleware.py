@@ -109,7 +109,11 @@ class Gate:
             return
         rule = resource.access[method]
         self._refuse_cross_site(req)
-        if rule is not Access.PUBLIC:
+        if rule is Access.ANYBODY:
+            req.context.principal = self._person(req)
+            resp.set_header("Cache-Control", "private, no-cache")
+            resp.append_header("Vary", "Cookie")
+        elif rule is not Access.PUBLIC:
             req.context.principal = principal = self._principal(req)
             self._limit(resp, resource.policies.get(method) or _USUAL[method], principal)
             # Nothing behind a sign-in may be kept by a shared cache, nor shown to whoever signs in
@@ -139,6 +143,14 @@ class Gate:
             if standing is not None:
                 told = rate_limit(standing.name, standing.left, standing.seconds)
                 resp.set_header("RateLimit", told)
+
+    def _person(self, req: Request) -> Principal:
+        """Who is signed in by the cookie, or nobody."""
+        token = req.cookies.get(self._cookie, "")
+        try:
+            return self._accounts.principal_of_session(token) if token else Principal()
+        except Unauthenticated:
+            return Principal()
 
     def _principal(self, req: Request) -> Principal:
         authorization = req.get_header("Authorization")

@@ -59,6 +59,8 @@ _PARAMETERS: Mapping[str, str] = {
     "qr_id": "The code.",
     "user_id": "The member, by the id of his account.",
     "key_id": "The API key.",
+    "invitation_id": "The invitation.",
+    "session_id": "The session.",
     "style_id": "The style.",
     "logo_id": "The logo.",
     "slug": "The slug of a code; its case does not matter.",
@@ -77,7 +79,7 @@ _HEADERS: Mapping[str, Json] = {
         "schema": {"type": "string"},
     },
     "Content-Security-Policy": {
-        "description": "What a picture that is opened by itself may do: nothing.",
+        "description": "What a picture or a page may do when it is opened: as little as possible.",
         "required": True,
         "schema": {"type": "string"},
     },
@@ -142,6 +144,7 @@ _PROBLEMS: Mapping[int, tuple[str, str, Sequence[str]]] = {
 _STATUSES: Mapping[int, str] = {
     200: "That is it.",
     201: "It was created.",
+    202: "It is being done.",
     204: "It was done; there is nothing to tell.",
     301: "The one address of this image is another one.",
     302: "The code leads there.",
@@ -445,6 +448,8 @@ def _who(rule: Rule) -> str:
     match rule:
         case Access.PUBLIC:
             return "For everybody."
+        case Access.ANYBODY:
+            return "For everybody, signed in or not."
         case Access.SIGNED_IN:
             return "For everybody who is signed in."
         case Access.PERSON:
@@ -458,6 +463,8 @@ def _security(rule: Rule) -> list[Json]:
     """The ways to sign in; the names in their lists are roles, one of which is needed."""
     if rule is Access.PUBLIC:
         return []
+    if rule is Access.ANYBODY:
+        return [{}, {_SECURITY_SCHEMES[0]: []}]
     schemes = _SECURITY_SCHEMES[:1] if rule is Access.PERSON else _SECURITY_SCHEMES
     return [{scheme: [rule.value] if isinstance(rule, Role) else []} for scheme in schemes]
 

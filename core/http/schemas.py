@@ -9,7 +9,16 @@ from uuid import UUID
 
 from msgspec import Meta, Raw, Struct
 
-from core.domain.accounts import ApiKey, Member, Organization, Principal, Role, User
+from core.domain.accounts import (
+    ApiKey,
+    Invitation,
+    Member,
+    Organization,
+    Principal,
+    Role,
+    Session,
+    User,
+)
 from core.domain.codes import BusinessCode, Code, CodeDraft, CodePage, Instant, Tag
 from core.domain.contents import Content
 from core.domain.hosts import host_of, unicode_host
@@ -111,6 +120,52 @@ class SessionView(Struct, frozen=True):
             expires_at=session.expires_at if session else key.expires_at if key else None,
             organizations=[OrganizationView.of(*pair) for pair in organizations],
         )
+
+
+class SessionItem(Struct, frozen=True):
+    """One of a person's sessions; `current` is the one that asks."""
+
+    id: UUID
+    created_at: Instant
+    last_seen_at: Instant
+    expires_at: Instant
+    current: bool
+
+    @classmethod
+    def of(cls, session: Session, current: Session | None) -> SessionItem:
+        """The document of a session for somebody who asks by `current`."""
+        is_current = current is not None and current.token_hash == session.token_hash
+        return cls(
+            session.id, session.created_at, session.last_seen_at, session.expires_at, is_current
+        )
+
+
+class SessionList(Struct, frozen=True):
+    """The caller's sessions, newest first."""
+
+    items: Sequence[SessionItem]
+
+
+class InvitationView(Struct, frozen=True):
+    """An invitation, without its link; `invited_by` is null where an API key made it."""
+
+    id: UUID
+    email: str
+    role: Role
+    invited_by: UUID | None
+    created_at: Instant
+    expires_at: Instant
+
+    @classmethod
+    def of(cls, invitation: Invitation) -> InvitationView:
+        """The document of an invitation."""
+        return cls(**{name: getattr(invitation, name) for name in cls.__struct_fields__})
+
+
+class InvitationList(Struct, frozen=True):
+    """The invitations of an organisation that wait to be accepted, oldest first."""
+
+    items: Sequence[InvitationView]
 
 
 class MemberList(Struct, frozen=True):

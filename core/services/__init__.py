@@ -31,6 +31,7 @@ from core.services.destinations import Destinations
 from core.services.enrichment import Enrichment
 from core.services.exports import Exports
 from core.services.images import ImageService
+from core.services.invitations import Invitations
 from core.services.journal.drainer import Drainer
 from core.services.journal.supervisor import Supervisor
 from core.services.journal.writer import Journal
@@ -42,6 +43,7 @@ from core.services.monitor import CacheMonitor
 from core.services.offload import Offload, call_inline
 from core.services.organizations import OrganizationService
 from core.services.outbox import Outbox
+from core.services.password_resets import PasswordResets
 from core.services.passwords import Passwords
 from core.services.recent import Recall
 from core.services.redirects import Redirects
@@ -125,6 +127,9 @@ class Services:
         self.destinations = Destinations(
             settings.codes, settings.base_url, components.destination_checks, seconds
         )
+        letters = (self.outbox, settings, clock, token_bytes)
+        self.invitations = Invitations(self.storage, self.accounts, self.organizations, *letters)
+        self.password_resets = PasswordResets(self.storage, self.accounts, *letters)
         self.codes = CodeService(
             self.storage,
             self.lookups,

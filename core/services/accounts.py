@@ -15,6 +15,7 @@ from core.domain.accounts import (
     ApiKey,
     Credentials,
     Organization,
+    PasswordChange,
     Principal,
     Role,
     Session,
@@ -23,7 +24,7 @@ from core.domain.accounts import (
     check_email,
     normalize_email,
 )
-from core.domain.validation import field_rules, read
+from core.domain.validation import Secret, field_rules, read
 from core.errors import Conflict, Forbidden, InvalidFields, NotFound, Unauthenticated
 from core.ports import Storage
 from core.services.passwords import Passwords
@@ -34,6 +35,7 @@ KEY_PREFIX = "qz_"
 """What every API key begins with, so that secret scanners find a leaked one."""
 
 _TOUCH_EVERY = timedelta(seconds=60)
+_WRONG = "The e-mail address or the password is wrong."
 _KEY_IDS = "that GET /api/organizations/ID/api-keys lists"
 
 
@@ -73,35 +75,79 @@ class Accounts:
 
     def add_user(self, email: str, password: str, name: str = "") -> User:
         """Create an account; raises InvalidFields or Conflict."""
+        user = self.new_user(email, password, name)
+        self._storage.users.add(user)
+        return user
+
+    def new_user(self, email: str, password: str, name: str = "") -> User:
+        """An account that is still to be stored; raises InvalidFields."""
         rules = field_rules(
             email=check_email, password=lambda secret: self._passwords.check(secret.reveal(), email)
         )
         data = {"email": email, "name": name, "password": password}
         draft = read(UserDraft, data, rules)
-        user = User(
+        return User(
             id=uuid4(),
             email=normalize_email(draft.email),
             name=draft.name,
             password_hash=self._passwords.hash(password),
             created_at=self._clock(),
         )
-        self._storage.users.add(user)
-        return user
 
     def change_password(self, email: str, password: str) -> User:
         """Give an account another password and end its sessions; raises NotFound, InvalidFields."""
-        user = self.find(email)
-        if user is None:
-            raise NotFound(f"there is no account {email!r}; create it with 'quietzone user add'")
+        user = self.get(email)
+        self.set_password(user, password)
+        return user
+
+    def change_own_password(self, principal: Principal, change: PasswordChange) -> None:
+        """Change the password of the one who asks, and end his other sessions.
+
+        Raises InvalidFields for a wrong password and for a new one that cannot be taken.
+        """
+        user, session = principal.user, principal.session
+        assert user is not None
+        assert session is not None
+        try:
+            self.prove(user.email, change.current)
+        except Unauthenticated:
+            raise InvalidFields.of("current", "is not your password") from None
+        self.set_password(user, change.new.reveal(), field="new", keep=session.token_hash)
+
+    def set_password(
+        self,
+        user: User,
+        password: str,
+        *,
+        field: str = "password",
+        keep: bytes | None = None,
+        link: bytes | None = None,
+    ) -> None:
+        """Give the account another password; its sessions end but for `keep`, and all its links.
+
+        With `link`, the hash of a token, only if that link is there still: raises NotFound then.
+        Raises InvalidFields, naming `field`, for a password that cannot be taken.
+        """
         try:
             self._passwords.check(password, user.email)
         except ValueError as error:
-            raise InvalidFields.of("password", str(error)) from error
+            raise InvalidFields.of(field, str(error)) from error
         password_hash = self._passwords.hash(password)
         with self._storage.transaction():
+            # Whoever signs in with the old one at this moment has finished, or finds the new one.
+            self._storage.users.lock(user.id)
+            if link is not None and not self._storage.password_resets.delete(link):
+                raise no_link()
             self._storage.users.set_password_hash(user.id, password_hash)
-            self._storage.sessions.delete_of_user(user.id)
-        self.recent.sessions.clear()
+            self._storage.password_resets.delete_of_user(user.id)
+            ended = self.delete_sessions(user.id, keep)
+        self.recent.sessions.forget(*ended)
+
+    def get(self, email: str) -> User:
+        """The account with that address; raises NotFound, for operators at a terminal."""
+        user = self.find(email)
+        if user is None:
+            raise NotFound(f"there is no account {email!r}; create it with 'quietzone user add'")
         return user
 
     def find(self, email: str) -> User | None:
@@ -111,15 +157,28 @@ class Accounts:
         except ValueError:
             return None
 
-    def sign_in(self, credentials: Credentials) -> tuple[str, Session, User]:
-        """A new session and its token; raises Unauthenticated, not telling what was wrong."""
-        password = credentials.password.reveal()
-        user = self.find(credentials.email)
-        if not self._passwords.matches(user.password_hash if user else None, password) or not user:
-            raise Unauthenticated("The e-mail address or the password is wrong.")
+    def prove(self, email: str, password: Secret) -> User:
+        """Whose address and password these are; raises Unauthenticated, not telling what was wrong.
+
+        It takes as long for an unknown address as for a known one.
+        """
+        # NOTE: every password that anybody tries comes by here, so this is where tries are counted.
+        user = self.find(email)
+        known = user.password_hash if user else None
+        if not self._passwords.matches(known, password.reveal()) or not user:
+            raise Unauthenticated(_WRONG)
+        return user
+
+    def sign_in(self, credentials: Credentials, presented: str = "") -> tuple[str, Session, User]:
+        """A new session and its token; raises Unauthenticated, not telling what was wrong.
+
+        The token is always a new one. The session that the caller has `presented`, if any, ends.
+        """
+        user = self.prove(credentials.email, credentials.password)
+        fresh_hash = None
         if self._passwords.is_outdated(user.password_hash):
-            self._storage.users.set_password_hash(user.id, self._passwords.hash(password))
-        token = base64.urlsafe_b64encode(self._token_bytes(32)).decode().rstrip("=")
+            fresh_hash = self._passwords.hash(credentials.password.reveal())
+        token = new_token(self._token_bytes)
         now = self._clock()
         session = Session(
             token_hash=token_hash(token),
@@ -128,15 +187,52 @@ class Accounts:
             last_seen_at=now,
             expires_at=now + min(self._idle, self._lifetime),
         )
+        left = token_hash(presented)
         with self._storage.transaction():
+            # The password may have been changed while it was checked, to keep this one out.
+            now_stored = self._storage.users.lock(user.id)
+            if now_stored is None or now_stored.password_hash != user.password_hash:
+                raise Unauthenticated(_WRONG)
+            if fresh_hash is not None:
+                self._storage.users.set_password_hash(user.id, fresh_hash)
             self._storage.sessions.delete_expired(now)
+            self._storage.sessions.delete(left)
             self._storage.sessions.add(session)
+        self.recent.sessions.forget(left)
         return token, session, user
 
     def sign_out(self, session: Session) -> None:
         """End the session at once."""
         self._storage.sessions.delete(session.token_hash)
         self.recent.sessions.forget(session.token_hash)
+
+    def sessions(self, user: User) -> Sequence[Session]:
+        """The person's sign-ins that have not expired, newest first."""
+        now = self._clock()
+        return [s for s in self._storage.sessions.of_user(user.id) if s.expires_at > now]
+
+    def end_session(self, user: User, session_id: UUID) -> None:
+        """End one of the person's sign-ins; raises NotFound."""
+        for session in self.sessions(user):
+            if session.id == session_id:
+                self.sign_out(session)
+                return
+        raise NotFound("There is no such session.")
+
+    def end_other_sessions(self, session: Session) -> None:
+        """End all sign-ins of the person but this one."""
+        with self._storage.transaction():
+            ended = self.delete_sessions(session.user_id, session.token_hash)
+        self.recent.sessions.forget(*ended)
+
+    def delete_sessions(self, user_id: UUID, keep: bytes | None) -> Sequence[bytes]:
+        """Delete all sign-ins of a person but one; those to forget once the transaction has ended.
+
+        Other processes remember them for less than a second.
+        """
+        found = self._storage.sessions.of_user(user_id)
+        self._storage.sessions.delete_of_user(user_id, keep)
+        return [session.token_hash for session in found if session.token_hash != keep]
 
     def principal_of_session(self, token: str) -> Principal:
         """Whose session the token is; raises Unauthenticated where it is not, or no longer, one."""
@@ -264,15 +360,23 @@ class Accounts:
             if user is not None:
                 return user
             if "@" in who:
-                raise NotFound(
-                    f"there is no account {who!r}; create it with 'quietzone user add'"
-                ) from None
+                return self.get(who)
             reason = f"{who!r} is neither an account's e-mail address nor the id of an API key"
             raise InvalidFields.of("WHO", f"{reason}, {_KEY_IDS}") from None
         key = self._storage.api_keys.get(key_id)
         if key is None:
             raise _no_key(key_id)
         return key
+
+
+def no_link() -> NotFound:
+    """The error for a link that holds no longer, or never did."""
+    return NotFound("This link is wrong, was used, or has expired; ask for a new one.")
+
+
+def new_token(token_bytes: Callable[[int], bytes]) -> str:
+    """A token that nobody guesses: 256 random bits."""
+    return base64.urlsafe_b64encode(token_bytes(32)).decode().rstrip("=")
 
 
 def _no_key(key_id: UUID) -> NotFound:

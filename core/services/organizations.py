@@ -13,14 +13,13 @@ from core.domain.accounts import (
     ApiKey,
     ApiKeyDraft,
     Member,
-    MemberDraft,
     Membership,
     Organization,
     OrganizationChanges,
     OrganizationDraft,
     Role,
+    Session,
     User,
-    normalize_email,
     organization_slug,
 )
 from core.domain.codes import BusinessCode
@@ -101,19 +100,6 @@ class OrganizationService:
                 return member
         raise NotFound("There is no such member.")
 
-    def add_member(self, organization_id: UUID, draft: MemberDraft, granter: Role) -> Member:
-        """Add an existing account; raises InvalidFields, Conflict or Forbidden."""
-        self._may_grant(granter, draft.role)
-        user = self._storage.users.by_email(normalize_email(draft.email))
-        if user is None:
-            raise InvalidFields.of(
-                "email",
-                f"there is no account {draft.email!r}; an operator can create one with "
-                "'quietzone user add'",
-            )
-        self.add_membership(organization_id, user, draft.role)
-        return self.member(organization_id, user.id)
-
     def add_membership(self, organization_id: UUID, user: User, role: Role) -> None:
         """Make the user a member; raises Conflict where he is one."""
         self._storage.memberships.add(Membership(organization_id, user.id, role, self._clock()))
@@ -121,22 +107,43 @@ class OrganizationService:
         self._accounts.recent.roles.forget((organization_id, user.id))
 
     def change_role(
-        self, organization_id: UUID, user_id: UUID, role: Role, granter: Role
+        self,
+        organization_id: UUID,
+        user_id: UUID,
+        role: Role,
+        granter: Role,
+        session: Session | None = None,
     ) -> Member:
-        """Give a member another role; raises NotFound, Forbidden or Conflict (the last owner)."""
-        self._may_grant(granter, role)
+        """Give a member another role; raises NotFound, Forbidden or Conflict (the last owner).
+
+        The member's sessions end, so that one that was stolen does not grow with him; only the
+        `session` that asks for this goes on. What he has invited others to is withdrawn.
+        """
+        may_grant(granter, role)
+        ended: Sequence[bytes] = ()
         with self._storage.transaction():
-            self._may_touch(organization_id, user_id, granter, leaves=role is not Role.OWNER)
-            self._storage.memberships.set_role(organization_id, user_id, role)
+            before = self._may_touch(
+                organization_id, user_id, granter, leaves=role is not Role.OWNER
+            )
+            if role is not before:
+                self._storage.memberships.set_role(organization_id, user_id, role)
+                self._storage.invitations.delete_by(organization_id, user_id)
+                keep = session.token_hash if session is not None else None
+                ended = self._accounts.delete_sessions(user_id, keep)
             member = self.member(organization_id, user_id)
         self._accounts.recent.roles.forget((organization_id, user_id))
+        self._accounts.recent.sessions.forget(*ended)
         return member
 
     def remove_member(self, organization_id: UUID, user_id: UUID, remover: Role) -> None:
-        """Remove a member; raises NotFound, Forbidden or Conflict (the last owner)."""
+        """Remove a member; raises NotFound, Forbidden or Conflict (the last owner).
+
+        What he has invited others to is withdrawn.
+        """
         with self._storage.transaction():
             self._may_touch(organization_id, user_id, remover, leaves=True)
             self._storage.memberships.remove(organization_id, user_id)
+            self._storage.invitations.delete_by(organization_id, user_id)
         self._accounts.recent.roles.forget((organization_id, user_id))
 
     def keys(self, organization_id: UUID) -> Sequence[ApiKey]:
@@ -147,7 +154,7 @@ class OrganizationService:
         self, organization_id: UUID, draft: ApiKeyDraft, granter: Role
     ) -> tuple[str, ApiKey]:
         """Make an API key; its token is returned this once."""
-        self._may_grant(granter, draft.role)
+        may_grant(granter, draft.role)
         if draft.expires_at is not None and draft.expires_at <= self._clock():
             raise InvalidFields.of("expires_at", "lies in the past; the key would never work")
         return self._accounts.new_key(organization_id, draft.name, draft.role, draft.expires_at)
@@ -182,13 +189,10 @@ class OrganizationService:
             f"No slug like {base!r} is free.", [FieldProblem("slug", "give one of your own")]
         )
 
-    def _may_grant(self, granter: Role, role: Role) -> None:
-        if not granter.includes(role):
-            raise Forbidden(f"The role {granter} may not grant the role {role}.")
-
     def _may_touch(
         self, organization_id: UUID, user_id: UUID, actor: Role, *, leaves: bool
-    ) -> None:
+    ) -> Role:
+        """The member's role; raises NotFound, Forbidden or Conflict."""
         owners = self._storage.memberships.owners(organization_id)
         role = self._storage.memberships.role(organization_id, user_id)
         if role is None:
@@ -197,3 +201,10 @@ class OrganizationService:
             raise Forbidden(f"The role {actor} may not change a member with the role {role}.")
         if role is Role.OWNER and leaves and owners == 1:
             raise Conflict("This is the last owner; make somebody else an owner first.")
+        return role
+
+
+def may_grant(granter: Role, role: Role) -> None:
+    """Raise Forbidden for a role above one's own."""
+    if not granter.includes(role):
+        raise Forbidden(f"The role {granter} may not grant the role {role}.")

@@ -15,7 +15,7 @@ import pytest
 from falcon.testing import Result, TestClient
 
 from core.app import Application, create_app
-from core.domain.accounts import Credentials, OrganizationDraft, Role
+from core.domain.accounts import Credentials, Invitation, OrganizationDraft, Role
 from core.domain.codes import BusinessCode, Code, CodeDraft
 from core.domain.logos import Logo, LogoInfo, LogoType
 from core.domain.looks import PLAIN, Style
@@ -54,6 +54,7 @@ class Tenant(msgspec.Struct):
     cookies: dict[Role, str]
     keys: dict[Role, str]
     key_id: UUID
+    invitation_id: UUID
     style_id: UUID
     logo_id: UUID
 
@@ -152,11 +153,33 @@ def _tenant(app: Application, slug: str) -> Tenant:
     key_id = next(
         key.id for key in services.organizations.keys(organization.id) if key.role is Role.MEMBER
     )
+    invitation = Invitation(
+        id=uuid4(),
+        organization_id=organization.id,
+        email=f"invited@{slug}.example",
+        role=Role.MEMBER,
+        invited_by=None,
+        token_hash=slug.encode(),
+        created_at=START,
+        expires_at=START + timedelta(days=7),
+    )
+    services.storage.invitations.put(invitation)
     style = Style(uuid4(), organization.id, "Seeded", PLAIN, False, START, START)
     services.storage.styles.add(style)
     logo = LogoInfo(uuid4(), organization.id, "Seeded", LogoType.SVG, 9, 9, START)
     services.storage.logos.add(Logo(logo, LOGO))
-    return Tenant(organization.id, slug, code, users, cookies, keys, key_id, style.id, logo.id)
+    return Tenant(
+        id=organization.id,
+        slug=slug,
+        code=code,
+        users=users,
+        cookies=cookies,
+        keys=keys,
+        key_id=key_id,
+        invitation_id=invitation.id,
+        style_id=style.id,
+        logo_id=logo.id,
+    )
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ BODIES = {
     "PATCH /styles/{style}": "name default color background shape logo caption",
     "POST /images": "content type text url size format margin dpi style color error_correction",
     "PUT /qr-business": "content type ssid password phones emails url start end iban amount to",
-    "POST /members": "email role",
+    "POST /invitations": "email role",
     "POST /api-keys": "name role expires_at",
     "PATCH ": "name slug",
 }

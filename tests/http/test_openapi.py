@@ -79,6 +79,9 @@ def test_who_may_call_is_what_the_table_says(document: dict[str, Any]) -> None:
                 assert ways == {}
                 assert "401" not in operation["responses"] or path == "/api/session"
                 continue
+            if rule is Access.ANYBODY:
+                assert operation["security"] == [{}, {"session": []}]
+                continue
             assert set(ways) == {"session"} | ({"apiKey"} if rule is not Access.PERSON else set())
             assert {"401", "503"} <= operation["responses"].keys()
             if isinstance(rule, Role):

@@ -28,17 +28,20 @@ from core.app import Application, create_app
 from core.domain.accounts import Role
 from tests.http.conftest import LOGO, Clock, Seed, Tenant, settings_in
 
-# A schema cannot say that an account or a style exists, that a window ends after it begins, that a
-# content has what its standard asks for, or that a look can be scanned: the service answers 422.
+# A schema cannot say that a password is the right one, that a style exists, that a window ends
+# after it begins, that a content has what its standard asks for, or that a look can be scanned: the
+# service answers 422.
 UNTOLD = re.compile(
-    r"POST .*/(members|api-keys|qr-codes|bulk|images|styles|logos)"
-    r"|PUT .*/qr-business"
+    r"POST .*/(invitations|api-keys|qr-codes|bulk|images|styles|logos)"
+    r"|POST .*/(password-resets|redeem|accept|second-factor|confirm|disable)"
+    r"|PUT .*/(qr-business|password)"
     r"|PATCH .*/(\{qr_id\}|\{style_id\})"
     r"|GET .*/(images\.zip|sheet\.\{sheet_format\}|image|image-url|timeline|stats|scans)"
     r"|GET /i/.*"
 )
 ENDING = (
     "POST /api/session",
+    "POST /api/invitations/accept",
     "DELETE /api/session",
     "DELETE /api/organizations/{org_id}",
 )
@@ -99,7 +102,9 @@ def described(examples: int, *, coverage: bool = True) -> Any:
 
 
 FULL, QUICK = described(10), described(4, coverage=False)
-FOR_PEOPLE = r"^/api/(session|organizations)$"
+FOR_PEOPLE = (
+    r"^/api/(session|sessions(/\{session_id\})?|password|second-factor(/\w+)?|organizations)$"
+)
 
 
 @pytest.fixture
@@ -137,6 +142,7 @@ def settle(case: schemathesis.Case, acme: Tenant) -> None:
         "qr_id": acme.code.id,
         "user_id": acme.users[Role.MEMBER],
         "key_id": acme.key_id,
+        "invitation_id": acme.invitation_id,
         "style_id": acme.style_id,
         "logo_id": acme.logo_id,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from falcon.testing import TestClient
@@ -10,6 +11,9 @@ from falcon.testing import TestClient
 from core.app import Application, create_app
 from core.domain.accounts import Role
 from core.domain.hosts import origin
+from core.errors import Conflict
+from core.services.accounts import token_hash
+from tests.contract.test_storage import at_the_same_time
 from tests.http.conftest import PASSWORD, Api, Clock, Tenant, settings_in
 
 SIGN_IN = {"email": "owner@acme.example", "password": PASSWORD}
@@ -157,7 +161,7 @@ def test_an_admin_cannot_make_more_of_himself_than_he_is(
     owner_id = acme.users[Role.OWNER]
     for answer in (
         admin.post(f"{acme.url}/api-keys", {"name": "up", "role": role}),
-        admin.post(f"{acme.url}/members", {"email": "outsider@example.com", "role": role}),
+        admin.post(f"{acme.url}/invitations", {"email": "outsider@example.com", "role": role}),
         admin.patch(f"{acme.url}/members/{acme.users[Role.ADMIN]}", {"role": role}),
         admin.patch(f"{acme.url}/members/{owner_id}", {"role": "member"}),
         admin.delete(f"{acme.url}/members/{owner_id}"),
@@ -244,3 +248,92 @@ def test_the_default_port_makes_no_other_origin() -> None:
     assert origin("https://QR.example:443/path") == "https://qr.example"
     assert origin("http://qr.example:443") == "http://qr.example:443"
     assert origin("http://[::1]:8000") == "http://[::1]:8000"
+
+
+def test_signing_in_never_takes_over_a_token_that_was_presented(
+    app: Application, anonymous: Api
+) -> None:
+    for cookie in ("quietzone=chosen-by-somebody-else", None):
+        before = signed_in(app, anonymous)
+        presented = {"Cookie": cookie or before._headers["Cookie"]}
+        answer = anonymous.post("/api/session", SIGN_IN, headers=presented)
+        token = answer.cookies["quietzone"].value
+        assert token not in presented["Cookie"]
+        assert Api(app, {"Cookie": f"quietzone={token}"}).get("/api/session").status_code == 200
+        assert Api(app, presented).get("/api/session").status_code == 401
+
+
+def test_ones_sessions_are_listed_newest_first_without_their_tokens(
+    app: Application, anonymous: Api, acme: Tenant, clock: Clock
+) -> None:
+    clock.forward(minutes=5)
+    me = signed_in(app, anonymous)
+    answer = me.get("/api/sessions")
+    young, old = answer.json["items"]
+    assert (young["current"], old["current"]) == (True, False)
+    assert young["created_at"] == "2026-05-06T12:05:00Z"
+    assert old["last_seen_at"] == "2026-05-06T12:00:00Z"
+    assert set(young) == {"id", "created_at", "last_seen_at", "expires_at", "current"}
+    for cookie in (me._headers["Cookie"], acme.cookies[Role.OWNER]):
+        token = cookie.partition("=")[2]
+        digest = token_hash(token)
+        for secret in (token, digest.hex(), digest.hex()[:32]):
+            assert secret not in answer.text.replace("-", "")
+    clock.forward(days=13, hours=23, minutes=56)
+    assert [item["current"] for item in me.get("/api/sessions").json["items"]] == [True]
+
+
+def test_a_session_of_ones_own_is_ended_and_no_other(
+    app: Application, anonymous: Api, owner: Api, editor: Api
+) -> None:
+    me = signed_in(app, anonymous)
+    (other,) = [s for s in me.get("/api/sessions").json["items"] if not s["current"]]
+    (foreign,) = editor.get("/api/sessions").json["items"]
+    assert me.delete(f"/api/sessions/{foreign['id']}").status_code == 404
+    assert me.delete(f"/api/sessions/{other['id']}").status_code == 204
+    assert me.delete(f"/api/sessions/{other['id']}").status_code == 404
+    assert [api.get("/api/session").status_code for api in (me, owner, editor)] == [200, 401, 200]
+    (current,) = me.get("/api/sessions").json["items"]
+    assert me.delete(f"/api/sessions/{current['id']}").status_code == 204
+    assert me.get("/api/session").status_code == 401
+
+
+def test_all_other_sessions_are_ended_at_once(
+    app: Application, anonymous: Api, owner: Api, editor: Api
+) -> None:
+    me, another = signed_in(app, anonymous), signed_in(app, anonymous)
+    assert me.delete("/api/sessions").status_code == 204
+    found = [api.get("/api/session").status_code for api in (me, another, owner, editor)]
+    assert found == [200, 401, 401, 200]
+
+
+def test_with_another_role_one_signs_in_again(
+    app: Application, owner: Api, editor: Api, acme: Tenant
+) -> None:
+    member = f"{acme.url}/members/{acme.users[Role.EDITOR]}"
+    assert owner.patch(member, {"role": "editor"}).status_code == 200
+    assert editor.get("/api/session").status_code == 200
+    assert owner.patch(member, {"role": "admin"}).status_code == 200
+    assert editor.get("/api/session").status_code == 401
+    # Whoever changes his own role has just been there himself.
+    admin = Api(app, {"Cookie": acme.cookies[Role.ADMIN]})
+    own = f"{acme.url}/members/{acme.users[Role.ADMIN]}"
+    assert admin.patch(own, {"role": "member"}).status_code == 200
+    assert admin.get("/api/session").json["organizations"][0]["role"] == "member"
+
+
+def test_owners_who_demote_each_other_at_a_time_leave_one(app: Application, acme: Tenant) -> None:
+    organizations, users = app.services.organizations, acme.users
+    both = (users[Role.OWNER], users[Role.ADMIN])
+    organizations.change_role(acme.id, both[1], Role.OWNER, Role.OWNER)
+
+    def demote(who: UUID) -> bool:
+        try:
+            organizations.change_role(acme.id, who, Role.MEMBER, Role.OWNER)
+        except Conflict:
+            return False
+        return True
+
+    outcomes = at_the_same_time(*(lambda who=who: demote(who) for who in both))
+    assert sorted(outcomes) == [False, True]
+    assert app.services.storage.memberships.owners(acme.id) == 1

@@ -657,14 +657,19 @@ class Members(TwoNodes):
         if every:
             accounts = self.nodes[node].services.accounts
             accounts.change_password(self.world.person.email, PASSWORD)
-            for alive in self._sessions.values():
-                alive.put(False, self.now, node)
+            self._end_sessions(node)
             return
         cookie, alive = [*self._sessions.items()][-1]
         answer = self.ask(node, "DELETE", "/api/session", {"Cookie": cookie})
         assert (answer.status_code == 204) in alive.told(node, self.now)
         if answer.status_code == 204:
             alive.put(False, self.now, node)
+
+    def _end_sessions(self, node: int) -> None:
+        for alive in self._sessions.values():
+            # Those that the other node has ended a moment ago, this one need not know of.
+            if alive.newest:
+                alive.put(False, self.now, node)
 
     @rule(node=nodes, role=st.sampled_from(ROLES))
     def give(self, node: int, role: Role) -> None:
@@ -678,12 +683,15 @@ class Members(TwoNodes):
 
     def _give(self, node: int, role: Role) -> None:
         if self._role.newest is None:
-            sent = {"email": self.world.person.email, "role": role}
-            answer = self.ask(node, "POST", f"{self.acme.url}/members", json=sent)
-            assert answer.status_code == 201
+            # As whoever accepts an invitation joins.
+            organizations = self.nodes[node].services.organizations
+            organizations.add_membership(self.acme.id, self.world.person, role)
         else:
             answer = self.ask(node, "PATCH", self._membership, json={"role": role})
             assert answer.status_code == 200
+            if role is not self._role.newest:
+                # With another role, he has to sign in again.
+                self._end_sessions(node)
         self._role.put(role, self.now, node)
 
     @rule(node=nodes)

@@ -385,7 +385,7 @@ def _changes(installation: Installation, ending: str) -> Mapping[str, Change]:
         "role": Change(
             _status(f"{url}/stats", members["falls"][1]),
             send("PATCH", f"{url}/members/{members['falls'][0]}", {"role": "member"}),
-            403,
+            401,
         ),
         "sign-out": Change(
             _status("/api/session", members["signs-out"][1]),

@@ -96,7 +96,7 @@ def test_the_default_file_sets_everything_but_what_is_derived() -> None:
         for name in written(section.name)
         if name not in tree[section.name]
     }
-    assert unset == {"service.base_url", "scans.journal"}
+    assert unset == {"service.base_url", "scans.journal", "accounts.link_base"}
     assert load(DEFAULT_FILE, {"QUIETZONE_BIND": "127.0.0.1:9"}).base_url == "http://127.0.0.1:9"
 
 

@@ -22,6 +22,7 @@ class Access(enum.Enum):
     """Who may call a route that belongs to no organisation; the others name a Role."""
 
     PUBLIC = "public"
+    ANYBODY = "anybody, signed in or not"
     SIGNED_IN = "signed in"
     PERSON = "signed in as a person"
     OPERATOR = "operator"

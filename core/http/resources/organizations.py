@@ -10,11 +10,9 @@ import falcon
 from core.domain.accounts import (
     ApiKeyDraft,
     MemberChanges,
-    MemberDraft,
     OrganizationChanges,
     OrganizationDraft,
     Role,
-    check_email,
     check_organization_slug,
 )
 from core.domain.accounts import Member as MemberView
@@ -31,7 +29,6 @@ from core.http.schemas import (
 )
 
 _slug_rules = field_rules(slug=check_organization_slug)
-_email_rules = field_rules(email=check_email)
 
 
 class Organizations(Resource):
@@ -86,21 +83,11 @@ class Organization(Resource):
 class Members(Resource):
     """`/api/organizations/{org_id}/members`."""
 
-    bodies: ClassVar[Bodies] = {"POST": MemberDraft}
-    answers: ClassVar[Answers] = {
-        "GET": (Answer(MemberList),),
-        "POST": (Answer(MemberView, 201), 409),
-    }
+    answers: ClassVar[Answers] = {"GET": (Answer(MemberList),)}
 
     def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
-        """List the members."""
+        """List the members; others join by accepting an invitation."""
         put_json(resp, MemberList(self.services.organizations.members(org_id)))
-
-    def on_post(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
-        """Add an account as a member."""
-        draft = read(MemberDraft, self.body(req), _email_rules)
-        member = self.services.organizations.add_member(org_id, draft, req.context.role)
-        put_json(resp, member, 201)
 
 
 class Member(Resource):
@@ -113,10 +100,13 @@ class Member(Resource):
     }
 
     def on_patch(self, req: Request, resp: falcon.Response, org_id: UUID, user_id: UUID) -> None:
-        """Give the member another role."""
+        """Give the member another role.
+
+        The member's sessions end, but for the one that asks for this.
+        """
         changes = read(MemberChanges, self.body(req))
         member = self.services.organizations.change_role(
-            org_id, user_id, changes.role, req.context.role
+            org_id, user_id, changes.role, req.context.role, req.context.principal.session
         )
         put_json(resp, member)
 

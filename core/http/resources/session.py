@@ -1,8 +1,9 @@
-"""Signing in and out, and who is signed in."""
+"""Signing in and out, who is signed in, and where else one is."""
 
 from __future__ import annotations
 
 from typing import ClassVar
+from uuid import UUID
 
 import falcon
 
@@ -11,7 +12,7 @@ from core.domain.validation import read
 from core.http.client import Clients
 from core.http.request import Request
 from core.http.resources.base import Answer, Answers, Bodies, Resource, put_json
-from core.http.schemas import SessionView
+from core.http.schemas import SessionItem, SessionList, SessionView
 from core.services import Services
 from core.services.limits import Policy
 from core.settings import Settings
@@ -32,14 +33,15 @@ class Session(Resource):
         self._clients = Clients(settings.http)
 
     def on_post(self, req: Request, resp: falcon.Response) -> None:
-        """Sign in and set the cookie."""
+        """Sign in and set the cookie; a session that was presented by an older one ends."""
         accounts = self.services.accounts
         credentials = read(Credentials, self.body(req))
         limits = self.services.limits
         # NOTE: before anything is looked up, and for accounts that there are not as well.
         limits.take(Policy.SIGN_IN_ADDRESS, self._clients.subject(req))
         limits.take(Policy.SIGN_IN_ACCOUNT, credentials.email.strip().casefold())
-        token, session, user = accounts.sign_in(credentials)
+        presented = req.cookies.get(cookie_name(self.settings.base_url), "")
+        token, session, user = accounts.sign_in(credentials, presented)
         resp.set_cookie(
             cookie_name(self.settings.base_url),
             token,
@@ -73,6 +75,42 @@ class Session(Resource):
             same_site="Lax",
             path="/",
         )
+        resp.status = 204
+
+
+class Sessions(Resource):
+    """`/api/sessions`."""
+
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(SessionList),),
+        "DELETE": (Answer(status=204),),
+    }
+
+    def on_get(self, req: Request, resp: falcon.Response) -> None:
+        """List the caller's own sessions."""
+        principal = req.context.principal
+        assert principal.user is not None
+        found = self.services.accounts.sessions(principal.user)
+        put_json(resp, SessionList([SessionItem.of(item, principal.session) for item in found]))
+
+    def on_delete(self, req: Request, resp: falcon.Response) -> None:
+        """End all of the caller's sessions but the one that asks for it."""
+        session = req.context.principal.session
+        assert session is not None
+        self.services.accounts.end_other_sessions(session)
+        resp.status = 204
+
+
+class OneSession(Resource):
+    """`/api/sessions/{session_id}`."""
+
+    answers: ClassVar[Answers] = {"DELETE": (Answer(status=204),)}
+
+    def on_delete(self, req: Request, resp: falcon.Response, session_id: UUID) -> None:
+        """End one of the caller's sessions."""
+        user = req.context.principal.user
+        assert user is not None
+        self.services.accounts.end_session(user, session_id)
         resp.status = 204
 
 

@@ -1,0 +1,73 @@
+"""Invitations to an organisation, and how they are accepted."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+import falcon
+
+from core.domain.accounts import Acceptance, InvitationDraft, check_email
+from core.domain.validation import field_rules, read
+from core.http.request import Request
+from core.http.resources.base import Answer, Answers, Bodies, Resource, put_json
+from core.http.schemas import InvitationList, InvitationView, OrganizationView
+
+_rules = field_rules(email=check_email)
+
+
+class Invitations(Resource):
+    """`/api/organizations/{org_id}/invitations`."""
+
+    bodies: ClassVar[Bodies] = {"POST": InvitationDraft}
+    answers: ClassVar[Answers] = {
+        "GET": (Answer(InvitationList),),
+        "POST": (Answer(InvitationView, 201), 409),
+    }
+
+    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """List the invitations that wait to be accepted, without their links."""
+        found = self.services.invitations.list(org_id)
+        put_json(resp, InvitationList([InvitationView.of(invitation) for invitation in found]))
+
+    def on_post(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """Invite somebody: a letter brings a link that works once.
+
+        A second invitation to the same address takes the place of the first.
+        """
+        draft = read(InvitationDraft, self.body(req), _rules)
+        context = req.context
+        invitation = self.services.invitations.invite(
+            org_id, draft, context.role, context.principal.user
+        )
+        put_json(resp, InvitationView.of(invitation), 201)
+
+
+class Invitation(Resource):
+    """`/api/organizations/{org_id}/invitations/{invitation_id}`."""
+
+    answers: ClassVar[Answers] = {"DELETE": (Answer(status=204),)}
+
+    def on_delete(
+        self, req: Request, resp: falcon.Response, org_id: UUID, invitation_id: UUID
+    ) -> None:
+        """Withdraw the invitation: its link works no longer."""
+        self.services.invitations.withdraw(org_id, invitation_id, req.context.role)
+        resp.status = 204
+
+
+class InvitationAcceptance(Resource):
+    """`/api/invitations/accept`."""
+
+    bodies: ClassVar[Bodies] = {"POST": Acceptance}
+    answers: ClassVar[Answers] = {"POST": (Answer(OrganizationView, 201), 404, 409)}
+
+    def on_post(self, req: Request, resp: falcon.Response) -> None:
+        """Accept an invitation by the token of its link.
+
+        An address without an account gets one, with the password that is sent. An account that
+        exists joins if its password is sent, or if it is signed in and no password is sent.
+        """
+        sent = read(Acceptance, self.body(req))
+        organization, role = self.services.invitations.accept(sent, req.context.principal)
+        put_json(resp, OrganizationView.of(organization, role), 201)

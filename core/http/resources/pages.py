@@ -1,0 +1,149 @@
+"""The two pages that links in letters lead to, for those who have no front end of their own."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from hashlib import sha256
+from string import Template
+from typing import ClassVar
+
+import falcon
+
+from core.http.request import Request
+from core.http.resources.base import Answer, Answers, Resource
+
+_HTML = "text/html; charset=utf-8"
+_ANSWERS: Answers = {"GET": (Answer(media=("text/html",), headers=("Content-Security-Policy",)),)}
+
+
+class InvitationPage(Resource):
+    """`/invitations`."""
+
+    answers: ClassVar[Answers] = _ANSWERS
+
+    def on_get(self, req: Request, resp: falcon.Response) -> None:
+        """Send the page that accepts an invitation; its token stands behind the "#"."""
+        _put(resp, _INVITATION)
+
+
+class PasswordResetPage(Resource):
+    """`/password-resets`."""
+
+    answers: ClassVar[Answers] = _ANSWERS
+
+    def on_get(self, req: Request, resp: falcon.Response) -> None:
+        """Send the page that sets a new password; its token stands behind the "#"."""
+        _put(resp, _RESET)
+
+
+def _put(resp: falcon.Response, page: bytes) -> None:
+    resp.content_type = _HTML
+    resp.data = page
+    resp.set_header("Cache-Control", "no-store")
+    resp.set_header("Referrer-Policy", "no-referrer")
+    resp.set_header("Content-Security-Policy", _POLICY)
+
+
+_STYLE = """
+:root { color-scheme: light dark }
+body {
+  font: 1.125rem/1.5 system-ui, sans-serif;
+  max-width: 32rem; margin: 10vh auto; padding: 0 1.5rem;
+}
+h1 { font-size: 1.5rem; line-height: 1.25 }
+label { display: block; margin: 1rem 0 }
+input, button { display: block; box-sizing: border-box; width: 100%; font: inherit; padding: .4rem }
+"""
+
+_SCRIPT = """
+"use strict";
+const form = document.querySelector("form"), told = document.querySelector("output");
+const token = new URLSearchParams(location.hash.slice(1)).get("token") || "";
+// Whoever looks at the history finds no token there.
+history.replaceState(null, "", location.pathname);
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const body = { token };
+  for (const [name, value] of new FormData(form)) if (value) body[name] = value;
+  const button = form.querySelector("button");
+  button.disabled = true;
+  try {
+    const answer = await fetch(form.dataset.to, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    if (answer.ok) {
+      form.hidden = true;
+      told.textContent = form.dataset.done;
+      return;
+    }
+    const problem = await answer.json();
+    const errors = (problem.errors || []).map((error) => `${error.field}: ${error.message}`);
+    told.textContent = errors.join("; ") || problem.detail || problem.title;
+  } catch {
+    told.textContent = "The service cannot be reached; try again.";
+  }
+  button.disabled = false;
+});
+"""
+
+_PAGE = Template("""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>$title</title>
+<style>$style</style>
+</head>
+<body>
+<h1>$title</h1>
+<noscript>This page needs JavaScript.</noscript>
+<form data-to="$to" data-done="$done">
+$fields
+<button>$title</button>
+</form>
+<p><output></output></p>
+<script>$script</script>
+</body>
+</html>
+""")
+
+_ACCEPTING = """\
+<p>If the address that was invited has an account here, give its password. If it has none, an
+account is made with the password that you choose.</p>
+<label>Password <input name="password" type="password" autocomplete="off" required></label>
+<label>Your name, for a new account <input name="name" autocomplete="name"></label>"""
+
+_RESETTING = """\
+<label>New password
+<input name="password" type="password" autocomplete="new-password" required></label>"""
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+def _page(title: str, to: str, done: str, fields: str) -> bytes:
+    return _PAGE.substitute(
+        title=title, to=to, done=done, fields=fields, style=_STYLE, script=_SCRIPT
+    ).encode()
+
+
+_POLICY = (
+    f"default-src 'none'; script-src {_hash(_SCRIPT)}; style-src {_hash(_STYLE)}; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+# Their addresses are relative, so that they hold behind a proxy that serves them under a path.
+_INVITATION = _page(
+    "Accept the invitation", "api/invitations/accept", "Welcome! You can sign in now.", _ACCEPTING
+)
+_RESET = _page(
+    "Set a new password",
+    "api/password-resets/redeem",
+    "It is set. You can sign in now; all sessions have ended.",
+    _RESETTING,
+)

@@ -1,0 +1,172 @@
+"""Invitations: how people join an organisation, by a link that works once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from msgspec import UNSET
+
+from core.domain.accounts import (
+    Acceptance,
+    Invitation,
+    InvitationDraft,
+    Organization,
+    Principal,
+    Role,
+    User,
+    normalize_email,
+)
+from core.domain.letters import Letter
+from core.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from core.ports import Storage
+from core.services.accounts import Accounts, new_token, no_link, token_hash
+from core.services.links import letter, link, one_line
+from core.services.organizations import OrganizationService, may_grant
+from core.services.outbox import Outbox
+from core.settings import Settings
+
+PAGE = "invitations"
+
+
+class Invitations:
+    """Invites, withdraws, and lets people in; whether there is an account is told to nobody."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        accounts: Accounts,
+        organizations: OrganizationService,
+        outbox: Outbox,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        token_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._storage = storage
+        self._accounts = accounts
+        self._organizations = organizations
+        self._outbox = outbox
+        self._base = settings.link_base
+        self._lifetime = timedelta(seconds=settings.accounts.invitation_lifetime)
+        self._most = settings.accounts.max_invitations
+        self._clock = clock
+        self._token_bytes = token_bytes
+
+    def invite(
+        self, organization_id: UUID, draft: InvitationDraft, granter: Role, by: User | None
+    ) -> Invitation:
+        """Invite an address; an older invitation to it holds no longer.
+
+        Raises Forbidden for a role above one's own, and Conflict for a member and where too many
+        wait already.
+        """
+        may_grant(granter, draft.role)
+        organization = self._organizations.get(organization_id)
+        now, token = self._clock(), new_token(self._token_bytes)
+        invitation = Invitation(
+            id=uuid4(),
+            organization_id=organization_id,
+            email=normalize_email(draft.email),
+            role=draft.role,
+            invited_by=by.id if by else None,
+            token_hash=token_hash(token),
+            created_at=now,
+            expires_at=now + self._lifetime,
+        )
+        with self._storage.transaction():
+            self._storage.invitations.delete_expired(now)
+            members = self._storage.memberships.members(organization_id)
+            if any(member.email == invitation.email for member in members):
+                raise Conflict(f"{invitation.email} is a member already; change the role instead.")
+            waiting = self._storage.invitations.of_organization(organization_id)
+            others = [other for other in waiting if other.email != invitation.email]
+            if len(others) >= self._most:
+                raise Conflict(
+                    f"As many invitations wait to be accepted as may, {self._most} (setting "
+                    "accounts.max_invitations); withdraw one first."
+                )
+            for older in waiting:
+                if older.email == invitation.email:
+                    _may_withdraw(granter, older)
+            self._storage.invitations.put(invitation)
+        written = self._letter(organization, invitation, token)
+        self._outbox.put(lambda: written)
+        return invitation
+
+    def list(self, organization_id: UUID) -> Sequence[Invitation]:
+        """Those that still wait to be accepted, oldest first."""
+        now = self._clock()
+        found = self._storage.invitations.of_organization(organization_id)
+        return [invitation for invitation in found if invitation.expires_at > now]
+
+    def withdraw(self, organization_id: UUID, invitation_id: UUID, remover: Role) -> None:
+        """End an invitation at once; raises NotFound, or Forbidden for a larger role's."""
+        for invitation in self.list(organization_id):
+            if invitation.id == invitation_id:
+                _may_withdraw(remover, invitation)
+                if self._storage.invitations.delete(organization_id, invitation.token_hash):
+                    return
+        raise NotFound("There is no such invitation.")
+
+    def accept(self, sent: Acceptance, principal: Principal) -> tuple[Organization, Role]:
+        """Make the one who is invited a member.
+
+        Whoever has the link may make the account of that address, if there is none. One that
+        exists is joined only by him whose it is: by its password, or by being signed in.
+
+        Raises NotFound for a link that does not hold, Unauthenticated for a wrong password,
+        InvalidFields for a new one that cannot be taken, Forbidden for another account, and
+        Conflict for a member.
+        """
+        invitation = self._storage.invitations.by_hash(token_hash(sent.token))
+        if invitation is None or invitation.expires_at <= self._clock():
+            raise no_link()
+        known, made = self._who(invitation, sent, principal)
+        with self._storage.transaction():
+            # Of several who use the link at a time, one may.
+            if not self._storage.invitations.delete(
+                invitation.organization_id, invitation.token_hash
+            ):
+                raise no_link()
+            if not known:
+                self._storage.users.add(made)
+            self._organizations.add_membership(invitation.organization_id, made, invitation.role)
+        return self._organizations.get(invitation.organization_id), invitation.role
+
+    def _who(
+        self, invitation: Invitation, sent: Acceptance, principal: Principal
+    ) -> tuple[bool, User]:
+        """Whether there is an account, and it, or the one that is to be made."""
+        if sent.password is UNSET:
+            if principal.user is None:
+                raise Unauthenticated(
+                    "Send the password of the invited address, or a new one if it has no account "
+                    "here; or sign in first."
+                )
+            if principal.user.email != invitation.email:
+                raise Forbidden(
+                    "The invitation is for another address than the one that is signed in here; "
+                    "send the password of that one."
+                )
+            return True, principal.user
+        if self._accounts.find(invitation.email) is not None:
+            return True, self._accounts.prove(invitation.email, sent.password)
+        return False, self._accounts.new_user(invitation.email, sent.password.reveal(), sent.name)
+
+    def _letter(self, organization: Organization, invitation: Invitation, token: str) -> Letter:
+        name = one_line(organization.name)
+        return letter(
+            invitation.email,
+            f"Invitation to {name}",
+            f"You are invited to join {name} as {invitation.role}. To accept, open this link:",
+            link(self._base, PAGE, token),
+            invitation.expires_at,
+        )
+
+
+def _may_withdraw(role: Role, invitation: Invitation) -> None:
+    if not role.includes(invitation.role):
+        raise Forbidden(
+            f"The role {role} may not withdraw an invitation for the role {invitation.role}."
+        )
