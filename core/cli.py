@@ -333,6 +333,16 @@ def user_reset_link(email: str) -> None:
         click.echo(services.password_resets.issue(email))
 
 
+@user.command("remove-second-factor")
+@click.argument("email")
+def user_remove_second_factor(email: str) -> None:
+    """Let a person in without a code, who has lost the phone; exit 1 if none is asked for."""
+    with _open(create_app()) as services:
+        if not services.accounts.remove_second_factor(email):
+            raise Conflict(f"{email} has no second factor")
+    click.echo("No code is asked for any more.")
+
+
 @main.group()
 def operator() -> None:
     """Who may look after the installation itself, whatever his role in an organisation.

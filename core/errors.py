@@ -5,6 +5,7 @@ QuietzoneError
 ├── InvalidFields               a caller sent values that cannot be accepted (all of them listed)
 ├── DestinationRefused          a plugin's check does not let a code lead there
 ├── Unauthenticated             nobody is signed in, or the credentials are wrong
+│   └── CodeRequired            the password is right, and the second factor's code is still needed
 ├── Forbidden                   signed in, but the role is too small
 ├── NotFound                    no such thing, or none that the caller may know of
 ├── Conflict                    the request contradicts what is stored
@@ -61,6 +62,10 @@ class DestinationRefused(QuietzoneError):
 
 class Unauthenticated(QuietzoneError):
     """Nobody is signed in, or the credentials do not hold."""
+
+
+class CodeRequired(Unauthenticated):
+    """The password is right; the code of the second factor is missing, or does not hold."""
 
 
 class Forbidden(QuietzoneError):

@@ -24,6 +24,7 @@ from core.domain.accounts import (
     Organization,
     PasswordReset,
     Role,
+    SecondFactor,
     Session,
     User,
 )
@@ -461,6 +462,33 @@ class PasswordResets(Protocol):
         """Remove those whose `expires_at` has passed."""
 
 
+class SecondFactors(Protocol):
+    """The repository of second factors and of the recovery codes that go with them."""
+
+    def put(self, factor: SecondFactor) -> None:
+        """Store it, in place of the one that the person has."""
+
+    def get(self, user_id: UUID) -> SecondFactor | None: ...
+
+    def confirm(self, user_id: UUID, step: int, recovery_codes: Sequence[bytes]) -> None:
+        """Put it in force, with the hashes of its recovery codes, `step` being used already."""
+
+    def advance(self, user_id: UUID, step: int) -> bool:
+        """Note that the code of `step` was used; False where that or a later one was already.
+
+        Of several who do so with one step at a time, one is told True.
+        """
+
+    def take_recovery_code(self, user_id: UUID, code_hash: bytes) -> bool:
+        """Remove the recovery code; of several who do so at a time, one is told True."""
+
+    def recovery_codes(self, user_id: UUID) -> int:
+        """How many recovery codes are left."""
+
+    def delete(self, user_id: UUID) -> bool:
+        """Remove it and its recovery codes; False where the person has none."""
+
+
 class ApiKeys(Protocol):
     """The repository of API keys."""
 
@@ -624,6 +652,8 @@ class Storage(Protocol):
     def invitations(self) -> Invitations: ...
     @property
     def password_resets(self) -> PasswordResets: ...
+    @property
+    def second_factors(self) -> SecondFactors: ...
     @property
     def api_keys(self) -> ApiKeys: ...
     @property

@@ -39,6 +39,7 @@ from core.services.destinations import Destinations
 from core.services.enrichment import Enrichment
 from core.settings import Settings, parse
 from plugins.caches.memcached import MemcachedSettings
+from plugins.notifiers.smtp import SmtpSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -291,3 +292,33 @@ def test_the_example_of_memcached_is_accepted():
     assert "memcached" in settings.plugins.enabled
     options = read_section(MemcachedSettings, settings.plugin["memcached"], "plugin.memcached")
     assert len(options.servers) == 2
+
+
+def test_the_page_on_accounts_names_every_option_of_smtp_with_its_default():
+    page = (ROOT / "docs" / "accounts.md").read_text(encoding="utf-8")
+    table = page.split("| `[plugin.smtp]` | default | what it is |")[1].split("\n\n")[0]
+    told = {}
+    for line in table.splitlines()[2:]:
+        names, default, _ = line.strip("|").split("|", 2)
+        told |= dict.fromkeys(re.findall(r"`(\w+)`", names), default.strip().strip("`"))
+    fields = msgspec.structs.fields(SmtpSettings)
+    assert list(told) == [field.name for field in fields]
+    for field in fields:
+        unset = field.required or field.default in (None, "")
+        assert told[field.name] == ("none" if unset else json.dumps(field.default)), field.name
+
+
+def test_the_example_of_smtp_is_accepted():
+    page = (ROOT / "docs" / "accounts.md").read_text(encoding="utf-8")
+    (example,) = [text for language, text in FENCED.findall(page) if language == "toml"]
+    settings = parse(tomllib.loads(example), {"QUIETZONE_SMTP_PASSWORD": "secret"})
+    assert settings.accounts.notifier == "smtp"
+    assert set(settings.plugins.enabled) ^ set(Settings().plugins.enabled) == {"smtp", "log"}
+    read_section(SmtpSettings, settings.plugin["smtp"], "plugin.smtp")
+
+
+def test_the_page_on_accounts_tells_how_many_passwords_are_refused():
+    page = (ROOT / "docs" / "accounts.md").read_text(encoding="utf-8")
+    lines = (ROOT / "core/services/common_passwords.txt").read_text(encoding="utf-8").splitlines()
+    number = sum(not line.startswith("#") for line in lines)
+    assert f"({number:,} of eight characters and more" in page

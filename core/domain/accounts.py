@@ -132,6 +132,19 @@ class PasswordReset(Struct, frozen=True):
     expires_at: datetime
 
 
+class SecondFactor(Struct, frozen=True):
+    """What a person's app makes its codes of (RFC 6238).
+
+    It is in force once it is `confirmed`. `last_step` is the period of the last code that was used.
+    """
+
+    user_id: UUID
+    secret: bytes
+    created_at: datetime
+    confirmed: bool = False
+    last_step: int = 0
+
+
 class Principal(Struct, frozen=True):
     """Who is asking: a signed-in user (`user`, `session`) or an API key (`api_key`), never both."""
 
@@ -173,10 +186,11 @@ OrganizationSlug = Annotated[
 
 
 class Credentials(Struct, frozen=True):
-    """What a person signs in with."""
+    """What a person signs in with; `code` is that of the second factor, where there is one."""
 
     email: Email
     password: Secret
+    code: Secret | UnsetType = UNSET
 
 
 class UserDraft(Struct, frozen=True):
@@ -194,11 +208,13 @@ class Acceptance(Struct, frozen=True):
     """What an invitation is accepted with.
 
     `password` is that of the account of the invited address, or of the one that is made; whoever is
-    signed in as the one who is invited leaves it out. `name` is for an account that is made.
+    signed in as the one who is invited leaves it out. `code` is that of the account's second
+    factor, where there is one; `name` is for an account that is made.
     """
 
     token: Token
     password: Secret | UnsetType = UNSET
+    code: Secret | UnsetType = UNSET
     name: Annotated[str, Meta(max_length=200)] = ""
 
 
@@ -220,6 +236,25 @@ class PasswordChange(Struct, frozen=True):
 
     current: Secret
     new: Secret
+
+
+class SecondFactorRequest(Struct, frozen=True):
+    """What a second factor is begun with: the person's own password."""
+
+    password: Secret
+
+
+class SecondFactorCode(Struct, frozen=True):
+    """A code that the person's app shows."""
+
+    code: Secret
+
+
+class SecondFactorEnd(Struct, frozen=True):
+    """What a second factor is disabled with: the password, and a code or a recovery code."""
+
+    password: Secret
+    code: Secret
 
 
 class OrganizationDraft(Struct, frozen=True):

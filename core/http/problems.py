@@ -42,6 +42,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
 
 _KINDS: tuple[tuple[type[errors.QuietzoneError], int, str, str], ...] = (
     (errors.InvalidFields, 422, "invalid-fields", "Some fields cannot be accepted"),
+    (errors.CodeRequired, 401, "code-required", "A code is needed"),
     (errors.Unauthenticated, 401, "unauthenticated", "Not signed in"),
     (errors.Forbidden, 403, "forbidden", "Not allowed"),
     (errors.NotFound, 404, "not-found", "Not found"),

@@ -146,6 +146,30 @@ class SessionList(Struct, frozen=True):
     items: Sequence[SessionItem]
 
 
+class SecondFactorView(Struct, frozen=True):
+    """Whether a code is asked of the caller, and how many recovery codes are left."""
+
+    enabled: bool
+    recovery_codes_left: int
+
+
+class NewSecondFactor(Struct, frozen=True):
+    """A second factor that is not in force yet: the only document that holds its secret.
+
+    `image` is the QR code of `address` as SVG, null where no enabled plugin draws SVG.
+    """
+
+    secret: str
+    address: str
+    image: str | None
+
+
+class RecoveryCodes(Struct, frozen=True):
+    """Codes for whoever has lost the phone, each for one time."""
+
+    recovery_codes: Sequence[str]
+
+
 class InvitationView(Struct, frozen=True):
     """An invitation, without its link; `invited_by` is null where an API key made it."""
 

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -47,6 +48,7 @@ from core.services.password_resets import PasswordResets
 from core.services.passwords import Passwords
 from core.services.recent import Recall
 from core.services.redirects import Redirects
+from core.services.second_factors import SecondFactors
 from core.services.sheets import Sheets
 from core.services.signatures import Signatures
 from core.services.spaces import Epochs, Spaces
@@ -113,11 +115,14 @@ class Services:
         caching, meters = settings.cache, self.meters
         # Whoever asks has a session or a key, and a role in an organisation.
         asking = (caching.session_ttl, caching.max_sessions, meters[Namespace.SESSION], seconds)
+        host = urlsplit(settings.base_url).hostname or ""
+        self.second_factors = SecondFactors(self.storage, host, clock, token_bytes)
         self.accounts = Accounts(
             self.storage,
             self.passwords,
             settings.accounts,
             Remembered(Recall(*asking), Recall(*asking), Recall(*asking)),
+            self.second_factors,
             clock,
             token_bytes,
         )

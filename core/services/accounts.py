@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from core.domain.accounts import (
@@ -25,10 +25,12 @@ from core.domain.accounts import (
     normalize_email,
 )
 from core.domain.validation import Secret, field_rules, read
-from core.errors import Conflict, Forbidden, InvalidFields, NotFound, Unauthenticated
+from core.errors import CodeRequired, Conflict, Forbidden, InvalidFields, NotFound, Unauthenticated
 from core.ports import Storage
 from core.services.passwords import Passwords
 from core.services.recent import Recall
+from core.services.second_factors import SecondFactors
+from core.services.tokens import new_token, token_hash
 from core.settings import AccountsSettings
 
 KEY_PREFIX = "qz_"
@@ -59,12 +61,14 @@ class Accounts:
         passwords: Passwords,
         settings: AccountsSettings,
         recent: Remembered,
+        second_factors: SecondFactors,
         clock: Callable[[], datetime],
         token_bytes: Callable[[int], bytes],
     ) -> None:
         self._storage = storage
         self._passwords = passwords
         self.recent = recent
+        self._second_factors = second_factors
         self._idle = timedelta(seconds=settings.session_idle)
         self._lifetime = timedelta(seconds=settings.session_lifetime)
         # The time of last use is written at most once a minute, and never so rarely that a session
@@ -108,10 +112,8 @@ class Accounts:
         user, session = principal.user, principal.session
         assert user is not None
         assert session is not None
-        try:
-            self.prove(user.email, change.current)
-        except Unauthenticated:
-            raise InvalidFields.of("current", "is not your password") from None
+        # Whoever is signed in has shown a code then.
+        self._check_own_password(user, change.current, "current")
         self.set_password(user, change.new.reveal(), field="new", keep=session.token_hash)
 
     def set_password(
@@ -157,24 +159,74 @@ class Accounts:
         except ValueError:
             return None
 
-    def prove(self, email: str, password: Secret) -> User:
+    def prove(
+        self, email: str, password: Secret, code: Secret | UnsetType, *, needs_code: bool = True
+    ) -> User:
         """Whose address and password these are; raises Unauthenticated, not telling what was wrong.
 
-        It takes as long for an unknown address as for a known one.
+        It takes as long for an unknown address as for a known one. Where the password is right and
+        the person has a second factor, raises CodeRequired unless the code is right too; a wrong
+        password is answered alike whatever code comes with it.
         """
-        # NOTE: every password that anybody tries comes by here, so this is where tries are counted.
+        # NOTE: every password and every code that anybody tries comes by here, so this is where
+        # tries are counted.
         user = self.find(email)
         known = user.password_hash if user else None
         if not self._passwords.matches(known, password.reveal()) or not user:
             raise Unauthenticated(_WRONG)
+        if needs_code:
+            self._second_factors.check(user, code)
         return user
 
+    def begin_second_factor(self, user: User, password: Secret) -> tuple[str, str]:
+        """A new secret and its address; raises InvalidFields for a wrong password, or Conflict."""
+        # Else whoever finds a screen unlocked could lock its owner out.
+        self._check_own_password(user, password, "password")
+        return self._second_factors.begin(user)
+
+    def confirm_second_factor(self, principal: Principal, code: Secret) -> Sequence[str]:
+        """Put it in force, and end the sessions that have shown no code; the recovery codes.
+
+        Raises InvalidFields for a wrong code, Conflict where there is nothing to confirm.
+        """
+        user, session = principal.user, principal.session
+        assert user is not None
+        assert session is not None
+        with self._storage.transaction():
+            codes = self._second_factors.confirm(user, code)
+            ended = self.delete_sessions(user.id, session.token_hash)
+        self.recent.sessions.forget(*ended)
+        return codes
+
+    def disable_second_factor(self, user: User, password: Secret, code: Secret) -> None:
+        """Ask for no code any more; raises InvalidFields for a wrong password or code."""
+        try:
+            self.prove(user.email, password, code)
+        except CodeRequired as error:
+            raise InvalidFields.of("code", str(error)) from None
+        except Unauthenticated:
+            raise InvalidFields.of("password", "is not your password") from None
+        self._second_factors.disable(user.id)
+
+    def remove_second_factor(self, email: str) -> bool:
+        """Let somebody in who has lost his phone and his recovery codes; False if none was asked.
+
+        Raises NotFound. For operators, who have made sure whom they talk to.
+        """
+        return self._second_factors.disable(self.get(email).id)
+
+    def _check_own_password(self, user: User, password: Secret, field: str) -> None:
+        try:
+            self.prove(user.email, password, UNSET, needs_code=False)
+        except Unauthenticated:
+            raise InvalidFields.of(field, "is not your password") from None
+
     def sign_in(self, credentials: Credentials, presented: str = "") -> tuple[str, Session, User]:
-        """A new session and its token; raises Unauthenticated, not telling what was wrong.
+        """A new session and its token; raises as `prove` does.
 
         The token is always a new one. The session that the caller has `presented`, if any, ends.
         """
-        user = self.prove(credentials.email, credentials.password)
+        user = self.prove(credentials.email, credentials.password, credentials.code)
         fresh_hash = None
         if self._passwords.is_outdated(user.password_hash):
             fresh_hash = self._passwords.hash(credentials.password.reveal())
@@ -374,11 +426,6 @@ def no_link() -> NotFound:
     return NotFound("This link is wrong, was used, or has expired; ask for a new one.")
 
 
-def new_token(token_bytes: Callable[[int], bytes]) -> str:
-    """A token that nobody guesses: 256 random bits."""
-    return base64.urlsafe_b64encode(token_bytes(32)).decode().rstrip("=")
-
-
 def _no_key(key_id: UUID) -> NotFound:
     return NotFound(f"there is no API key of the id {key_id}; give one {_KEY_IDS}")
 
@@ -386,8 +433,3 @@ def _no_key(key_id: UUID) -> NotFound:
 def is_key(token: str) -> bool:
     """Whether the token has the form of an API key."""
     return token.startswith(KEY_PREFIX)
-
-
-def token_hash(token: str) -> bytes:
-    """What is stored of a token: tokens hold 200 random bits or more, so a plain hash suffices."""
-    return sha256(token.encode("utf-8", "replace")).digest()

@@ -306,6 +306,13 @@ class ImageService:
             options = replace(options, logo=str(logo.info.id))
         return self.picture(self.plan(content, options, look, logo, limits=limits))
 
+    def private_svg(self, content: str) -> str | None:
+        """The plain image of a secret, which no cache is given; None where nobody draws SVG."""
+        if "svg" not in self._renderers:
+            return None
+        plan = self.plan(content, ImageOptions(format="svg"), PLAIN, None)
+        return self._offload(self.draw, plan).decode()
+
     @property
     def formats(self) -> Mapping[str, str]:
         """The media type of each format that is offered."""

@@ -21,10 +21,11 @@ from core.domain.accounts import (
 from core.domain.letters import Letter
 from core.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from core.ports import Storage
-from core.services.accounts import Accounts, new_token, no_link, token_hash
+from core.services.accounts import Accounts, no_link
 from core.services.links import letter, link, one_line
 from core.services.organizations import OrganizationService, may_grant
 from core.services.outbox import Outbox
+from core.services.tokens import new_token, token_hash
 from core.settings import Settings
 
 PAGE = "invitations"
@@ -151,7 +152,7 @@ class Invitations:
                 )
             return True, principal.user
         if self._accounts.find(invitation.email) is not None:
-            return True, self._accounts.prove(invitation.email, sent.password)
+            return True, self._accounts.prove(invitation.email, sent.password, sent.code)
         return False, self._accounts.new_user(invitation.email, sent.password.reveal(), sent.name)
 
     def _letter(self, organization: Organization, invitation: Invitation, token: str) -> Letter:

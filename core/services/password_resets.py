@@ -10,9 +10,10 @@ from functools import partial
 from core.domain.accounts import NewPassword, PasswordReset, User
 from core.domain.letters import Letter
 from core.ports import Storage
-from core.services.accounts import Accounts, new_token, no_link, token_hash
+from core.services.accounts import Accounts, no_link
 from core.services.links import letter, link
 from core.services.outbox import Outbox
+from core.services.tokens import new_token, token_hash
 from core.settings import Settings
 
 PAGE = "password-resets"

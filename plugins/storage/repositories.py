@@ -28,6 +28,7 @@ from core.api import (
     PasswordReset,
     RecordedAnswer,
     Role,
+    SecondFactor,
     Session,
     SlugTaken,
     StorageUnavailable,
@@ -489,6 +490,73 @@ class PasswordResetRepository(_Repository):
         table = tables.PasswordReset
         with self._connections.transaction() as database:
             database.execute(table.delete().where(table.expires_at <= now))
+
+
+class SecondFactorRepository(_Repository):
+    """The second factors and their recovery codes."""
+
+    def put(self, factor: SecondFactor) -> None:
+        """Store it, in place of another one."""
+        table = tables.SecondFactor
+        values = _values(factor)
+        values["user"] = values.pop("user_id")
+        with self._writing("") as database:
+            self._delete(database, factor.user_id)
+            database.execute(table.insert(values))
+
+    def get(self, user_id: UUID) -> SecondFactor | None:
+        """The second factor of that person."""
+        table = tables.SecondFactor
+        query = table.select(table.secret, table.created_at, table.confirmed, table.last_step)
+        with self._connections.connection() as database:
+            row = query.where(table.user == user_id).tuples().first(database)
+        if row is None:
+            return None
+        secret, created_at, confirmed, last_step = row
+        return SecondFactor(user_id, bytes(secret), created_at, bool(confirmed), last_step)
+
+    def confirm(self, user_id: UUID, step: int, recovery_codes: Sequence[bytes]) -> None:
+        """Put it in force."""
+        table, codes = tables.SecondFactor, tables.RecoveryCode
+        rows = [{"code_hash": code_hash, "user": user_id} for code_hash in recovery_codes]
+        with self._connections.transaction() as database:
+            database.execute(
+                table.update(confirmed=True, last_step=step).where(table.user == user_id)
+            )
+            database.execute(codes.delete().where(codes.user == user_id))
+            if rows:
+                database.execute(codes.insert_many(rows))
+
+    def advance(self, user_id: UUID, step: int) -> bool:
+        """Note that a code was used."""
+        table = tables.SecondFactor
+        which = (table.user == user_id) & (table.last_step < step)
+        with self._connections.transaction() as database:
+            return _any(database.execute(table.update(last_step=step).where(which)))
+
+    def take_recovery_code(self, user_id: UUID, code_hash: bytes) -> bool:
+        """Remove it."""
+        table = tables.RecoveryCode
+        which = (table.user == user_id) & (table.code_hash == code_hash)
+        with self._connections.transaction() as database:
+            return _any(database.execute(table.delete().where(which)))
+
+    def recovery_codes(self, user_id: UUID) -> int:
+        """How many are left."""
+        table = tables.RecoveryCode
+        query = table.select(fn.COUNT(table.code_hash)).where(table.user == user_id)
+        with self._connections.connection() as database:
+            return int(query.scalar(database))
+
+    def delete(self, user_id: UUID) -> bool:
+        """Remove it."""
+        with self._connections.transaction() as database:
+            return self._delete(database, user_id)
+
+    def _delete(self, database: Connection, user_id: UUID) -> bool:
+        for table in (tables.RecoveryCode, tables.SecondFactor):
+            cursor = database.execute(table.delete().where(table.user == user_id))
+        return _any(cursor)
 
 
 class ApiKeyRepository(_Repository):
@@ -957,6 +1025,7 @@ class DatabaseStorage:
         self.sessions = SessionRepository(connections)
         self.invitations = InvitationRepository(connections)
         self.password_resets = PasswordResetRepository(connections)
+        self.second_factors = SecondFactorRepository(connections)
         self.api_keys = ApiKeyRepository(connections)
         self.codes = CodeRepository(connections)
         self.styles = StyleRepository(connections)

@@ -266,6 +266,29 @@ class PasswordReset(Model):
         table_name = "password_resets"
 
 
+class SecondFactor(Model):
+    """The second factors, each of one person; one that is not `confirmed` is asked of nobody."""
+
+    user = ForeignKeyField(User, primary_key=True, on_delete="CASCADE", backref="+", index=False)
+    secret = BlobField()
+    created_at = InstantField()
+    confirmed = BooleanField()
+    last_step = BigIntegerField()
+
+    class Meta:
+        table_name = "second_factors"
+
+
+class RecoveryCode(Model):
+    """The recovery codes that were not used yet."""
+
+    code_hash = BlobField(primary_key=True)
+    user = _belongs_to(User, index=True)
+
+    class Meta:
+        table_name = "recovery_codes"
+
+
 class Code(Model):
     """The codes, each followed by what it is found and sorted by.
 
@@ -579,6 +602,8 @@ ALL: tuple[type[Model], ...] = (
     Session,
     Invitation,
     PasswordReset,
+    SecondFactor,
+    RecoveryCode,
     ApiKey,
     Code,
     Logo,

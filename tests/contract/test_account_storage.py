@@ -16,6 +16,7 @@ from core.api import (
     Organization,
     PasswordReset,
     Role,
+    SecondFactor,
     Session,
     Storage,
     User,
@@ -225,3 +226,55 @@ def test_a_locked_person_may_join_meanwhile(
         storage.users.lock(user.id)
         storage.memberships.add(Membership(organization.id, user.id, Role.MEMBER, NOW))
     assert storage.memberships.role(organization.id, user.id) is Role.MEMBER
+
+
+# Second factors
+
+
+def test_a_second_factor_comes_back_as_it_was_stored_and_is_replaced(
+    storage: Storage, user: User
+) -> None:
+    assert storage.second_factors.get(user.id) is None
+    for secret in (b"\x00\xff" * 10, b"another"):
+        factor = SecondFactor(user.id, secret, NOW)
+        storage.second_factors.put(factor)
+        assert storage.second_factors.get(user.id) == factor
+    storage.second_factors.confirm(user.id, 7, [b"1", b"2"])
+    assert storage.second_factors.get(user.id) == replace(factor, confirmed=True, last_step=7)
+    assert storage.second_factors.recovery_codes(user.id) == 2
+    storage.second_factors.put(factor)
+    assert storage.second_factors.get(user.id) == factor
+    assert storage.second_factors.recovery_codes(user.id) == 0
+
+
+def test_a_code_is_used_once_and_none_from_before(storage: Storage, user: User) -> None:
+    assert storage.second_factors.advance(user.id, 8) is False
+    storage.second_factors.put(SecondFactor(user.id, b"secret", NOW))
+    storage.second_factors.confirm(user.id, 7, [])
+    outcomes = at_the_same_time(*[lambda: storage.second_factors.advance(user.id, 9)] * 4)
+    assert sorted(outcomes) == [False, False, False, True]
+    assert storage.second_factors.advance(user.id, 8) is False
+    assert storage.second_factors.advance(user.id, 10) is True
+
+
+def test_a_recovery_code_is_used_once_and_by_its_owner(storage: Storage, user: User) -> None:
+    other = add_user(storage, "bob@example.com")
+    for number, owner in enumerate((user, other)):
+        storage.second_factors.put(SecondFactor(owner.id, b"secret", NOW))
+        storage.second_factors.confirm(owner.id, 7, [bytes([number]), bytes([number, 1])])
+    assert storage.second_factors.take_recovery_code(user.id, b"\1") is False
+    outcomes = at_the_same_time(
+        *[lambda: storage.second_factors.take_recovery_code(user.id, b"\0")] * 4
+    )
+    assert sorted(outcomes) == [False, False, False, True]
+    assert storage.second_factors.recovery_codes(user.id) == 1
+    assert storage.second_factors.recovery_codes(other.id) == 2
+
+
+def test_a_second_factor_is_removed_with_its_recovery_codes(storage: Storage, user: User) -> None:
+    storage.second_factors.put(SecondFactor(user.id, b"secret", NOW))
+    storage.second_factors.confirm(user.id, 7, [b"1"])
+    assert storage.second_factors.delete(user.id) is True
+    assert storage.second_factors.delete(user.id) is False
+    assert storage.second_factors.get(user.id) is None
+    assert storage.second_factors.recovery_codes(user.id) == 0

@@ -56,6 +56,7 @@ MIGRATIONS = [
     "0008_operators",
     "0009_generation_times",
     "0010_links",
+    "0011_second_factors",
 ]
 NOW = datetime(2026, 3, 29, 1, 2, 3, 456789, tzinfo=UTC)
 

@@ -139,6 +139,28 @@ def test_who_signs_out_is_out_everywhere_within_a_second(
     assert there.get(acme.url).status_code == 401
 
 
+@pytest.mark.parametrize("how", ["one", "others", "password"])
+def test_a_session_that_is_ended_is_so_everywhere_within_a_second(
+    app: Application, node: Node, editor: Api, acme: Tenant, how: str
+) -> None:
+    there = node.api(editor)
+    assert [api.get(acme.url).status_code for api in (editor, there)] == [200, 200]
+    me = signed_in(app, "editor@acme.example")
+    if how == "one":
+        (other,) = [s for s in me.get("/api/sessions").json["items"] if not s["current"]]
+        ended = me.delete(f"/api/sessions/{other['id']}")
+    elif how == "others":
+        ended = me.delete("/api/sessions")
+    else:
+        ended = me.put("/api/password", {"current": PASSWORD, "new": "another horse battery"})
+    assert ended.status_code == 204
+    assert editor.get(acme.url).status_code == 401
+    assert there.get(acme.url).status_code == 200
+    node.now += 0.81
+    assert there.get(acme.url).status_code == 401
+    assert node.api(me).get(acme.url).status_code == 200
+
+
 def test_a_password_that_is_changed_ends_sessions_everywhere(
     app: Application, node: Node, editor: Api, acme: Tenant
 ) -> None:

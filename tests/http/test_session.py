@@ -12,7 +12,7 @@ from core.app import Application, create_app
 from core.domain.accounts import Role
 from core.domain.hosts import origin
 from core.errors import Conflict
-from core.services.accounts import token_hash
+from core.services.tokens import token_hash
 from tests.contract.test_storage import at_the_same_time
 from tests.http.conftest import PASSWORD, Api, Clock, Tenant, settings_in
 

@@ -96,6 +96,24 @@ def test_organizations_and_users_are_added(quietzone: Shell) -> None:
     assert "Traceback" not in again.stderr
 
 
+def test_an_operator_gets_a_link_that_sets_a_new_password(quietzone: Shell) -> None:
+    quietzone("init")
+    made = quietzone("user", "reset-link", "Owner@Example.com")
+    assert re.fullmatch(
+        r"http://127\.0\.0\.1:8000/password-resets#token=[A-Za-z0-9_-]{43}\n", made.stdout
+    ), made.stderr
+    unknown = quietzone("user", "reset-link", "nobody@example.com")
+    assert unknown.returncode == 1
+    assert "there is no account 'nobody@example.com'" in unknown.stderr
+
+
+def test_a_second_factor_that_is_not_there_is_not_removed(quietzone: Shell) -> None:
+    quietzone("init")
+    done = quietzone("user", "remove-second-factor", "owner@example.com")
+    assert done.returncode == 1
+    assert "owner@example.com has no second factor" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "stdin", "reason"),
     [

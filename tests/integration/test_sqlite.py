@@ -112,6 +112,7 @@ def test_asking_for_pending_migrations_makes_no_file(tmp_path: Path) -> None:
         "0008_operators",
         "0009_generation_times",
         "0010_links",
+        "0011_second_factors",
     ]
     backend.storage.close()
 

@@ -115,6 +115,8 @@ _ACCEPTING = """\
 <p>If the address that was invited has an account here, give its password. If it has none, an
 account is made with the password that you choose.</p>
 <label>Password <input name="password" type="password" autocomplete="off" required></label>
+<label>Code of its second factor, if it has one
+<input name="code" autocomplete="one-time-code"></label>
 <label>Your name, for a new account <input name="name" autocomplete="name"></label>"""
 
 _RESETTING = """\
