@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid4
@@ -112,38 +113,39 @@ class Accounts:
         user, session = principal.user, principal.session
         assert user is not None
         assert session is not None
-        # Whoever is signed in has shown a code then.
-        self._check_own_password(user, change.current, "current")
-        self.set_password(user, change.new.reveal(), field="new", keep=session.token_hash)
+        password_hash = self._new_hash(user, change.new.reveal(), "new")
+        with self._proven_own(user, change.current, "current"):
+            ended = self._replace_password(user.id, password_hash, session.token_hash)
+        self.recent.sessions.forget(*ended)
 
-    def set_password(
-        self,
-        user: User,
-        password: str,
-        *,
-        field: str = "password",
-        keep: bytes | None = None,
-        link: bytes | None = None,
-    ) -> None:
-        """Give the account another password; its sessions end but for `keep`, and all its links.
+    def set_password(self, user: User, password: str, link: bytes | None = None) -> None:
+        """Give the account another password; all its sessions end, and all its links.
 
         With `link`, the hash of a token, only if that link is there still: raises NotFound then.
-        Raises InvalidFields, naming `field`, for a password that cannot be taken.
+        Raises InvalidFields for a password that cannot be taken.
         """
+        password_hash = self._new_hash(user, password, "password")
+        with self._storage.transaction():
+            self._storage.users.lock(user.id)
+            if link is not None and not self._storage.password_resets.delete(link):
+                raise no_link()
+            ended = self._replace_password(user.id, password_hash, None)
+        self.recent.sessions.forget(*ended)
+
+    def _new_hash(self, user: User, password: str, field: str) -> str:
         try:
             self._passwords.check(password, user.email)
         except ValueError as error:
             raise InvalidFields.of(field, str(error)) from error
-        password_hash = self._passwords.hash(password)
-        with self._storage.transaction():
-            # Whoever signs in with the old one at this moment has finished, or finds the new one.
-            self._storage.users.lock(user.id)
-            if link is not None and not self._storage.password_resets.delete(link):
-                raise no_link()
-            self._storage.users.set_password_hash(user.id, password_hash)
-            self._storage.password_resets.delete_of_user(user.id)
-            ended = self.delete_sessions(user.id, keep)
-        self.recent.sessions.forget(*ended)
+        return self._passwords.hash(password)
+
+    def _replace_password(
+        self, user_id: UUID, password_hash: str, keep: bytes | None
+    ) -> Sequence[bytes]:
+        """In a transaction that holds the person; the sessions to forget afterwards."""
+        self._storage.users.set_password_hash(user_id, password_hash)
+        self._storage.password_resets.delete_of_user(user_id)
+        return self.delete_sessions(user_id, keep)
 
     def get(self, email: str) -> User:
         """The account with that address; raises NotFound, for operators at a terminal."""
@@ -159,14 +161,21 @@ class Accounts:
         except ValueError:
             return None
 
-    def prove(
-        self, email: str, password: Secret, code: Secret | UnsetType, *, needs_code: bool = True
-    ) -> User:
-        """Whose address and password these are; raises Unauthenticated, not telling what was wrong.
+    @contextmanager
+    def proven(
+        self,
+        email: str,
+        password: Secret,
+        code: Secret | UnsetType = UNSET,
+        *,
+        needs_code: bool = True,
+    ) -> Iterator[User]:
+        """Whose address and password these are; in a transaction until whose end he stays so.
 
-        It takes as long for an unknown address as for a known one. Where the password is right and
-        the person has a second factor, raises CodeRequired unless the code is right too; a wrong
-        password is answered alike whatever code comes with it.
+        Raises Unauthenticated, not telling what was wrong, in the same time for an unknown address
+        as for a known one. Where the password is right and the person has a second factor, raises
+        CodeRequired unless the code is right too; a wrong password is answered alike whatever code
+        comes with it. What fails in the block leaves the code unused.
         """
         # NOTE: every password and every code that anybody tries comes by here, so this is where
         # tries are counted.
@@ -174,15 +183,39 @@ class Accounts:
         known = user.password_hash if user else None
         if not self._passwords.matches(known, password.reveal()) or not user:
             raise Unauthenticated(_WRONG)
-        if needs_code:
-            self._second_factors.check(user, code)
-        return user
+        fresh_hash = None
+        if self._passwords.is_outdated(user.password_hash):
+            fresh_hash = self._passwords.hash(password.reveal())
+        with self._storage.transaction():
+            locked = self._storage.users.lock(user.id)
+            # It may have been changed while it was checked, to keep this one out.
+            if locked is None or not self._is_still(locked, user, password):
+                raise Unauthenticated(_WRONG)
+            if needs_code:
+                self._second_factors.check(locked, code)
+            if fresh_hash is not None:
+                self._storage.users.set_password_hash(user.id, fresh_hash)
+            yield locked
+
+    def _is_still(self, locked: User, user: User, password: Secret) -> bool:
+        same = locked.password_hash == user.password_hash
+        # Somebody else may have signed in meanwhile, and have given the hash its present price.
+        return same or self._passwords.matches(locked.password_hash, password.reveal())
+
+    @contextmanager
+    def _proven_own(self, user: User, password: Secret, field: str) -> Iterator[None]:
+        """As `proven`, for somebody who is signed in, and so has shown a code then."""
+        try:
+            with self.proven(user.email, password, needs_code=False):
+                yield
+        except Unauthenticated:
+            raise InvalidFields.of(field, "is not your password") from None
 
     def begin_second_factor(self, user: User, password: Secret) -> tuple[str, str]:
         """A new secret and its address; raises InvalidFields for a wrong password, or Conflict."""
         # Else whoever finds a screen unlocked could lock its owner out.
-        self._check_own_password(user, password, "password")
-        return self._second_factors.begin(user)
+        with self._proven_own(user, password, "password"):
+            return self._second_factors.begin(user)
 
     def confirm_second_factor(self, principal: Principal, code: Secret) -> Sequence[str]:
         """Put it in force, and end the sessions that have shown no code; the recovery codes.
@@ -201,12 +234,12 @@ class Accounts:
     def disable_second_factor(self, user: User, password: Secret, code: Secret) -> None:
         """Ask for no code any more; raises InvalidFields for a wrong password or code."""
         try:
-            self.prove(user.email, password, code)
+            with self.proven(user.email, password, code):
+                self._second_factors.disable(user.id)
         except CodeRequired as error:
             raise InvalidFields.of("code", str(error)) from None
         except Unauthenticated:
             raise InvalidFields.of("password", "is not your password") from None
-        self._second_factors.disable(user.id)
 
     def remove_second_factor(self, email: str) -> bool:
         """Let somebody in who has lost his phone and his recovery codes; False if none was asked.
@@ -215,38 +248,21 @@ class Accounts:
         """
         return self._second_factors.disable(self.get(email).id)
 
-    def _check_own_password(self, user: User, password: Secret, field: str) -> None:
-        try:
-            self.prove(user.email, password, UNSET, needs_code=False)
-        except Unauthenticated:
-            raise InvalidFields.of(field, "is not your password") from None
-
     def sign_in(self, credentials: Credentials, presented: str = "") -> tuple[str, Session, User]:
-        """A new session and its token; raises as `prove` does.
+        """A new session and its token; raises as `proven` does.
 
         The token is always a new one. The session that the caller has `presented`, if any, ends.
         """
-        user = self.prove(credentials.email, credentials.password, credentials.code)
-        fresh_hash = None
-        if self._passwords.is_outdated(user.password_hash):
-            fresh_hash = self._passwords.hash(credentials.password.reveal())
-        token = new_token(self._token_bytes)
-        now = self._clock()
-        session = Session(
-            token_hash=token_hash(token),
-            user_id=user.id,
-            created_at=now,
-            last_seen_at=now,
-            expires_at=now + min(self._idle, self._lifetime),
-        )
-        left = token_hash(presented)
-        with self._storage.transaction():
-            # The password may have been changed while it was checked, to keep this one out.
-            now_stored = self._storage.users.lock(user.id)
-            if now_stored is None or now_stored.password_hash != user.password_hash:
-                raise Unauthenticated(_WRONG)
-            if fresh_hash is not None:
-                self._storage.users.set_password_hash(user.id, fresh_hash)
+        token, left = new_token(self._token_bytes), token_hash(presented)
+        with self.proven(credentials.email, credentials.password, credentials.code) as user:
+            now = self._clock()
+            session = Session(
+                token_hash=token_hash(token),
+                user_id=user.id,
+                created_at=now,
+                last_seen_at=now,
+                expires_at=now + min(self._idle, self._lifetime),
+            )
             self._storage.sessions.delete_expired(now)
             self._storage.sessions.delete(left)
             self._storage.sessions.add(session)

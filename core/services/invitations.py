@@ -123,37 +123,27 @@ class Invitations:
         invitation = self._storage.invitations.by_hash(token_hash(sent.token))
         if invitation is None or invitation.expires_at <= self._clock():
             raise no_link()
-        known, made = self._who(invitation, sent, principal)
-        with self._storage.transaction():
-            # Of several who use the link at a time, one may.
-            if not self._storage.invitations.delete(
-                invitation.organization_id, invitation.token_hash
-            ):
-                raise no_link()
-            if not known:
-                self._storage.users.add(made)
-            self._organizations.add_membership(invitation.organization_id, made, invitation.role)
+        if sent.password is UNSET:
+            user = _signed_in(invitation, principal)
+            with self._storage.transaction():
+                self._join(invitation, user)
+        elif self._accounts.find(invitation.email) is not None:
+            with self._accounts.proven(invitation.email, sent.password, sent.code) as user:
+                self._join(invitation, user)
+        else:
+            user = self._accounts.new_user(invitation.email, sent.password.reveal(), sent.name)
+            with self._storage.transaction():
+                self._join(invitation, user, is_new=True)
         return self._organizations.get(invitation.organization_id), invitation.role
 
-    def _who(
-        self, invitation: Invitation, sent: Acceptance, principal: Principal
-    ) -> tuple[bool, User]:
-        """Whether there is an account, and it, or the one that is to be made."""
-        if sent.password is UNSET:
-            if principal.user is None:
-                raise Unauthenticated(
-                    "Send the password of the invited address, or a new one if it has no account "
-                    "here; or sign in first."
-                )
-            if principal.user.email != invitation.email:
-                raise Forbidden(
-                    "The invitation is for another address than the one that is signed in here; "
-                    "send the password of that one."
-                )
-            return True, principal.user
-        if self._accounts.find(invitation.email) is not None:
-            return True, self._accounts.prove(invitation.email, sent.password, sent.code)
-        return False, self._accounts.new_user(invitation.email, sent.password.reveal(), sent.name)
+    def _join(self, invitation: Invitation, user: User, *, is_new: bool = False) -> None:
+        organization_id = invitation.organization_id
+        # Of several who use the link at a time, one may.
+        if not self._storage.invitations.delete(organization_id, invitation.token_hash):
+            raise no_link()
+        if is_new:
+            self._storage.users.add(user)
+        self._organizations.add_membership(organization_id, user, invitation.role)
 
     def _letter(self, organization: Organization, invitation: Invitation, token: str) -> Letter:
         name = one_line(organization.name)
@@ -164,6 +154,21 @@ class Invitations:
             link(self._base, PAGE, token),
             invitation.expires_at,
         )
+
+
+def _signed_in(invitation: Invitation, principal: Principal) -> User:
+    """Who accepts without a password; raises Unauthenticated or Forbidden."""
+    if principal.user is None:
+        raise Unauthenticated(
+            "Send the password of the invited address, or a new one if it has no account here; or "
+            "sign in first."
+        )
+    if principal.user.email != invitation.email:
+        raise Forbidden(
+            "The invitation is for another address than the one that is signed in here; send the "
+            "password of that one."
+        )
+    return principal.user
 
 
 def _may_withdraw(role: Role, invitation: Invitation) -> None:

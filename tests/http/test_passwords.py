@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 
 from core.app import Application
 from core.domain.accounts import Credentials, NewPassword, Role
@@ -164,6 +165,37 @@ def test_who_has_the_old_password_ready_does_not_slip_in(
     user = accounts.find(EMAIL)
     assert user is not None
     assert accounts.sessions(user) == []
+
+
+def test_many_who_sign_in_at_a_time_are_let_in_while_the_price_of_hashes_rises(
+    app: Application,
+) -> None:
+    app.services.passwords._hasher = PasswordHasher(2, 8192, 1)
+
+    def enter() -> str:
+        return app.services.accounts.sign_in(Credentials(EMAIL, Secret(PASSWORD)))[2].email
+
+    assert at_the_same_time(*[enter] * 4) == [EMAIL] * 4
+    user = app.services.accounts.find(EMAIL)
+    assert user is not None
+    assert "t=2" in user.password_hash
+
+
+def test_a_lost_password_that_is_replaced_is_not_changed_back_by_who_knew_the_old_one(
+    app: Application, editor: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matches = app.services.passwords.matches
+
+    def slow(known: str | None, password: str) -> bool:
+        found = matches(known, password)
+        monkeypatch.undo()
+        app.services.accounts.change_password(EMAIL, PHRASE)
+        return found
+
+    monkeypatch.setattr(app.services.passwords, "matches", slow)
+    body = {"current": PASSWORD, "new": "a phrase of an intruder"}
+    assert editor.put("/api/password", body).status_code == 422
+    sign_in(app, EMAIL, PHRASE)
 
 
 # Changing one's own

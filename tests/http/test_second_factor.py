@@ -180,6 +180,23 @@ def test_confirming_it_ends_the_other_sessions(
     assert [api.get(acme.url).status_code for api in (editor, other)] == [200, 401]
 
 
+def test_who_signs_in_while_it_is_confirmed_needs_a_code_too(
+    app: Application, editor: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matches = app.services.passwords.matches
+
+    def slow(known: str | None, password: str) -> bool:
+        found = matches(known, password)
+        monkeypatch.undo()
+        enrol(editor, clock)
+        return found
+
+    monkeypatch.setattr(app.services.passwords, "matches", slow)
+    for more in ({}, {"code": "000000"}):
+        assert try_in(app, **more).json["type"] == CODE_NEEDED
+    assert len(editor.get("/api/sessions").json["items"]) == 1
+
+
 def test_it_is_disabled_with_password_and_code(app: Application, editor: Api, clock: Clock) -> None:
     phone, codes = enrol(editor, clock)
     url = "/api/second-factor/disable"
