@@ -197,6 +197,7 @@ class LimitsSettings(Struct, frozen=True):
 
     sign_in_address: tuple[Limit, ...] = (Limit(30, 60), Limit(300, 3600))
     sign_in_account: tuple[Limit, ...] = (Limit(10, 60), Limit(30, 900), Limit(100, 86_400))
+    letters: tuple[Limit, ...] = (Limit(5, 3600), Limit(20, 86_400))
     reads: tuple[Limit, ...] = (Limit(6000, 60),)
     writes: tuple[Limit, ...] = (Limit(1200, 60),)
     bulk: tuple[Limit, ...] = (Limit(60, 60),)

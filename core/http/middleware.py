@@ -15,6 +15,7 @@ from core.domain.accounts import Principal, Role
 from core.domain.hosts import origin
 from core.domain.validation import read
 from core.errors import FieldProblem, Forbidden, InvalidFields, Unauthenticated
+from core.http.client import Clients
 from core.http.headers import Headers
 from core.http.problems import rate_limit
 from core.http.request import Request
@@ -37,6 +38,7 @@ _USUAL = {
     "DELETE": Policy.WRITES,
 }
 
+_OPEN = (Access.PUBLIC, Access.ANYBODY)
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -85,6 +87,7 @@ class Gate:
     def __init__(self, services: Services, settings: Settings, cookie_name: str) -> None:
         self._accounts = services.accounts
         self._limits = services.limits
+        self._clients = Clients(settings.http)
         self._policies = {
             policy: ", ".join(
                 f'"{name}";q={limit.requests};w={limit.seconds}'
@@ -109,6 +112,9 @@ class Gate:
             return
         rule = resource.access[method]
         self._refuse_cross_site(req)
+        if rule in _OPEN and method not in _SAFE:
+            # Nobody is known by more than his address who wants to be let in.
+            self._limits.take(Policy.SIGN_IN_ADDRESS, self._clients.subject(req))
         if rule is Access.ANYBODY:
             req.context.principal = self._person(req)
             resp.set_header("Cache-Control", "private, no-cache")

@@ -355,7 +355,7 @@ class _Author:
             if answer.document is Problem and answer.status in _PROBLEMS:
                 _, words, others = _PROBLEMS[answer.status]
                 headers += others
-            limited = _LIMITED if rule is not Access.PUBLIC else ()
+            limited = () if rule in (Access.PUBLIC, Access.ANYBODY) else _LIMITED
             headers += limited
             if answer.tagged:
                 headers.append("ETag")
@@ -430,7 +430,9 @@ def _derived(route: Route, method: str, rule: Rule) -> Iterator[int]:
     """The problems that can occur for what is known of every route."""
     safe = method == "GET"
     if rule is not Access.PUBLIC:
-        yield from (401, 429, 503)
+        yield from (401, 503)
+    if rule is not Access.PUBLIC or not safe:
+        yield 429
     # Whoever may do less than the least may do nothing here: it is 404. What changes something may
     # come from another site.
     if rule not in (Access.PUBLIC, Access.SIGNED_IN, Role.MEMBER) or not safe:

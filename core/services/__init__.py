@@ -123,6 +123,7 @@ class Services:
             settings.accounts,
             Remembered(Recall(*asking), Recall(*asking), Recall(*asking)),
             self.second_factors,
+            self.limits,
             clock,
             token_bytes,
         )
@@ -132,7 +133,7 @@ class Services:
         self.destinations = Destinations(
             settings.codes, settings.base_url, components.destination_checks, seconds
         )
-        letters = (self.outbox, settings, clock, token_bytes)
+        letters = (self.outbox, self.limits, settings, clock, token_bytes)
         self.invitations = Invitations(self.storage, self.accounts, self.organizations, *letters)
         self.password_resets = PasswordResets(self.storage, self.accounts, *letters)
         self.codes = CodeService(

@@ -28,6 +28,7 @@ from core.domain.accounts import (
 from core.domain.validation import Secret, field_rules, read
 from core.errors import CodeRequired, Conflict, Forbidden, InvalidFields, NotFound, Unauthenticated
 from core.ports import Storage
+from core.services.limits import Limits, Policy
 from core.services.passwords import Passwords
 from core.services.recent import Recall
 from core.services.second_factors import SecondFactors
@@ -63,6 +64,7 @@ class Accounts:
         settings: AccountsSettings,
         recent: Remembered,
         second_factors: SecondFactors,
+        limits: Limits,
         clock: Callable[[], datetime],
         token_bytes: Callable[[int], bytes],
     ) -> None:
@@ -70,6 +72,7 @@ class Accounts:
         self._passwords = passwords
         self.recent = recent
         self._second_factors = second_factors
+        self._limits = limits
         self._idle = timedelta(seconds=settings.session_idle)
         self._lifetime = timedelta(seconds=settings.session_lifetime)
         # The time of last use is written at most once a minute, and never so rarely that a session
@@ -175,10 +178,12 @@ class Accounts:
         Raises Unauthenticated, not telling what was wrong, in the same time for an unknown address
         as for a known one. Where the password is right and the person has a second factor, raises
         CodeRequired unless the code is right too; a wrong password is answered alike whatever code
-        comes with it. What fails in the block leaves the code unused.
+        comes with it. What fails in the block leaves the code unused. Raises TooMany where there
+        were too many tries.
         """
-        # NOTE: every password and every code that anybody tries comes by here, so this is where
-        # tries are counted.
+        # NOTE: every password that anybody tries comes by here, before anything is looked up, and
+        # for accounts that there are not as well.
+        self._limits.take(Policy.SIGN_IN_ACCOUNT, spelled(email))
         user = self.find(email)
         known = user.password_hash if user else None
         if not self._passwords.matches(known, password.reveal()) or not user:
@@ -225,6 +230,7 @@ class Accounts:
         user, session = principal.user, principal.session
         assert user is not None
         assert session is not None
+        self._limits.take(Policy.SIGN_IN_ACCOUNT, spelled(user.email))
         with self._storage.transaction():
             codes = self._second_factors.confirm(user, code)
             ended = self.delete_sessions(user.id, session.token_hash)
@@ -449,3 +455,8 @@ def _no_key(key_id: UUID) -> NotFound:
 def is_key(token: str) -> bool:
     """Whether the token has the form of an API key."""
     return token.startswith(KEY_PREFIX)
+
+
+def spelled(email: str) -> str:
+    """An address as limits count it, whether it is one or not."""
+    return email.strip().casefold()

@@ -21,7 +21,8 @@ from core.domain.accounts import (
 from core.domain.letters import Letter
 from core.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from core.ports import Storage
-from core.services.accounts import Accounts, no_link
+from core.services.accounts import Accounts, no_link, spelled
+from core.services.limits import Limits, Policy
 from core.services.links import letter, link, one_line
 from core.services.organizations import OrganizationService, may_grant
 from core.services.outbox import Outbox
@@ -40,6 +41,7 @@ class Invitations:
         accounts: Accounts,
         organizations: OrganizationService,
         outbox: Outbox,
+        limits: Limits,
         settings: Settings,
         clock: Callable[[], datetime],
         token_bytes: Callable[[int], bytes],
@@ -48,6 +50,7 @@ class Invitations:
         self._accounts = accounts
         self._organizations = organizations
         self._outbox = outbox
+        self._limits = limits
         self._base = settings.link_base
         self._lifetime = timedelta(seconds=settings.accounts.invitation_lifetime)
         self._most = settings.accounts.max_invitations
@@ -59,10 +62,11 @@ class Invitations:
     ) -> Invitation:
         """Invite an address; an older invitation to it holds no longer.
 
-        Raises Forbidden for a role above one's own, and Conflict for a member and where too many
-        wait already.
+        Raises Forbidden for a role above one's own, Conflict for a member and where too many wait
+        already, and TooMany where too many letters were sent to the address lately.
         """
         may_grant(granter, draft.role)
+        self._limits.take(Policy.LETTERS, spelled(draft.email))
         organization = self._organizations.get(organization_id)
         now, token = self._clock(), new_token(self._token_bytes)
         invitation = Invitation(

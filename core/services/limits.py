@@ -45,6 +45,7 @@ class Policy(enum.StrEnum):
 
     SIGN_IN_ADDRESS = "sign_in_address"
     SIGN_IN_ACCOUNT = "sign_in_account"
+    LETTERS = "letters"
     READS = "reads"
     WRITES = "writes"
     BULK = "bulk"

@@ -10,7 +10,8 @@ from functools import partial
 from core.domain.accounts import NewPassword, PasswordReset, User
 from core.domain.letters import Letter
 from core.ports import Storage
-from core.services.accounts import Accounts, no_link
+from core.services.accounts import Accounts, no_link, spelled
+from core.services.limits import Limits, Policy
 from core.services.links import letter, link
 from core.services.outbox import Outbox
 from core.services.tokens import new_token, token_hash
@@ -32,6 +33,7 @@ class PasswordResets:
         storage: Storage,
         accounts: Accounts,
         outbox: Outbox,
+        limits: Limits,
         settings: Settings,
         clock: Callable[[], datetime],
         token_bytes: Callable[[int], bytes],
@@ -39,13 +41,18 @@ class PasswordResets:
         self._storage = storage
         self._accounts = accounts
         self._outbox = outbox
+        self._limits = limits
         self._base = settings.link_base
         self._lifetime = timedelta(seconds=settings.accounts.reset_lifetime)
         self._clock = clock
         self._token_bytes = token_bytes
 
     def request(self, email: str) -> None:
-        """Have a link sent to the address, if there is an account of it."""
+        """Have a link sent to the address, if there is an account of it.
+
+        Raises TooMany where too many letters were sent there lately, or would have been.
+        """
+        self._limits.take(Policy.LETTERS, spelled(email))
         # NOTE: it is looked for in the background. Here nothing is done that takes another time,
         # or can fail, for one address than for another.
         self._outbox.put(partial(self._write, email))

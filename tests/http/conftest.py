@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -65,6 +66,26 @@ class Tenant(msgspec.Struct):
     @property
     def code_url(self) -> str:
         return f"{self.url}/qr-codes/{self.code.id}"
+
+
+def address(path: str, tenant: Tenant) -> str:
+    """The address of a route, or of a path of the OpenAPI document, at which there is something."""
+    values = {
+        "org_id": tenant.id,
+        "qr_id": tenant.code.id,
+        "user_id": tenant.users[Role.MEMBER],
+        "key_id": tenant.key_id,
+        "invitation_id": tenant.invitation_id,
+        "style_id": tenant.style_id,
+        "logo_id": tenant.logo_id,
+        # A session has an id that nobody has seen yet.
+        "session_id": UUID(int=1),
+        "slug": tenant.code.slug,
+        "signature": "none",
+        "file": "none.png",
+        "sheet_format": "pdf",
+    }
+    return re.sub(r"{(\w+)(?::\w+)?}", lambda field: str(values[field[1]]), path)
 
 
 class Seed(msgspec.Struct):

@@ -24,7 +24,8 @@ def denied(tmp_path: Path) -> Path:
 @pytest.fixture
 def sections(denied: Path) -> dict[str, dict[str, Any]]:
     enabled = [
-        "segno", "png", "svg", "sqlite", "memory", "rolling", "user_agent", "domain_list",
+        "segno", "png", "svg", "sqlite", "memory", "rolling", "user_agent", "log",
+        "domain_list",
     ]  # fmt: skip
     return {
         "plugins": {"enabled": enabled},

@@ -136,7 +136,10 @@ def test_nobodys_mailbox_is_filled(
     for _ in range(5):
         assert anonymous.post("/api/password-resets", {"email": EMAIL}).status_code == 202
     assert len(sent(app, caplog)) == 3
-    clock.forward(hours=1)
+    refused = anonymous.post("/api/password-resets", {"email": f" {EMAIL.upper()}"})
+    assert refused.status_code == 429
+    assert "limits.letters" in refused.json["detail"]
+    clock.forward(hours=2)
     request(app, caplog)
 
 

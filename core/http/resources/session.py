@@ -9,13 +9,9 @@ import falcon
 
 from core.domain.accounts import Credentials, Principal
 from core.domain.validation import read
-from core.http.client import Clients
 from core.http.request import Request
 from core.http.resources.base import Answer, Answers, Bodies, Resource, put_json
 from core.http.schemas import SessionItem, SessionList, SessionView
-from core.services import Services
-from core.services.limits import Policy
-from core.settings import Settings
 
 
 class Session(Resource):
@@ -23,23 +19,15 @@ class Session(Resource):
 
     bodies: ClassVar[Bodies] = {"POST": Credentials}
     answers: ClassVar[Answers] = {
-        "POST": (Answer(SessionView, 201, headers=("Set-Cookie",)), 401, 429, 503),
+        "POST": (Answer(SessionView, 201, headers=("Set-Cookie",)), 401, 503),
         "GET": (Answer(SessionView),),
         "DELETE": (Answer(status=204, headers=("Set-Cookie",)),),
     }
-
-    def __init__(self, services: Services, settings: Settings) -> None:
-        super().__init__(services, settings)
-        self._clients = Clients(settings.http)
 
     def on_post(self, req: Request, resp: falcon.Response) -> None:
         """Sign in and set the cookie; a session that was presented by an older one ends."""
         accounts = self.services.accounts
         credentials = read(Credentials, self.body(req))
-        limits = self.services.limits
-        # NOTE: before anything is looked up, and for accounts that there are not as well.
-        limits.take(Policy.SIGN_IN_ADDRESS, self._clients.subject(req))
-        limits.take(Policy.SIGN_IN_ACCOUNT, credentials.email.strip().casefold())
         presented = req.cookies.get(cookie_name(self.settings.base_url), "")
         token, session, user = accounts.sign_in(credentials, presented)
         resp.set_cookie(
