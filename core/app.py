@@ -15,6 +15,7 @@ from core.errors import ConfigurationError
 from core.extension.hookspecs import PluginContext
 from core.extension.host import PluginHost
 from core.http import problems, routes
+from core.http.events import Events
 from core.http.headers import Headers, Sharing
 from core.http.middleware import Gate, Tracing
 from core.http.request import Request
@@ -58,6 +59,7 @@ def create_app(
         request_type=Request,
         middleware=[
             Tracing(settings.log.requests, Headers(settings)),
+            *([Events(settings, clock)] if settings.log.security else ()),
             *([Sharing(settings)] if settings.http.cors_origins else ()),
             Gate(services, settings, cookie_name(settings.base_url)),
         ],

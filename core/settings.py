@@ -210,6 +210,7 @@ class LogSettings(Struct, frozen=True):
 
     level: str = "info"
     requests: bool = True
+    security: bool = True
 
 
 class Sections(dict[str, dict[str, Any]]):

@@ -38,6 +38,9 @@ class AnyQuery(Struct, frozen=True):
 Policies = Mapping[str, Policy]
 """What limits each method, by the principal."""
 
+EventNames = Mapping[str, str]
+"""How the log calls what each method does, where it is of interest to who watches over security."""
+
 Queries = Mapping[str, type[Struct]]
 """The types of query parameters, by method."""
 
@@ -84,14 +87,15 @@ class Resource:
     """The base of all resources.
 
     `access` comes from the route table. `policies` names what limits a method, where it is not what
-    limits all that read or write. `queries` names the type of the query parameters by
-    method; a method that is not named takes none. `bodies`, `answers` and `headers` say what the
-    OpenAPI document tells, and nothing else: every responder has its answers there, and every
-    POST, PUT and PATCH its body.
+    limits all that read or write, and `events` what is told of it in the log. `queries` names the
+    type of the query parameters by method; a method that is not named takes none. `bodies`,
+    `answers` and `headers` say what the OpenAPI document tells, and nothing else: every responder
+    has its answers there, and every POST, PUT and PATCH its body.
     """
 
     access: Mapping[str, Rule]
     policies: ClassVar[Policies] = {}
+    events: ClassVar[EventNames] = {}
     queries: ClassVar[Queries] = {}
     bodies: ClassVar[Bodies] = {}
     answers: ClassVar[Answers] = {}

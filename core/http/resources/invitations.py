@@ -10,7 +10,14 @@ import falcon
 from core.domain.accounts import Acceptance, InvitationDraft, check_email
 from core.domain.validation import field_rules, read
 from core.http.request import Request
-from core.http.resources.base import Answer, Answers, Bodies, Resource, put_json
+from core.http.resources.base import (
+    Answer,
+    Answers,
+    Bodies,
+    EventNames,
+    Resource,
+    put_json,
+)
 from core.http.schemas import InvitationList, InvitationView, OrganizationView
 
 _rules = field_rules(email=check_email)
@@ -19,6 +26,7 @@ _rules = field_rules(email=check_email)
 class Invitations(Resource):
     """`/api/organizations/{org_id}/invitations`."""
 
+    events: ClassVar[EventNames] = {"POST": "invitation.create"}
     bodies: ClassVar[Bodies] = {"POST": InvitationDraft}
     answers: ClassVar[Answers] = {
         "GET": (Answer(InvitationList),),
@@ -46,6 +54,7 @@ class Invitations(Resource):
 class Invitation(Resource):
     """`/api/organizations/{org_id}/invitations/{invitation_id}`."""
 
+    events: ClassVar[EventNames] = {"DELETE": "invitation.withdraw"}
     answers: ClassVar[Answers] = {"DELETE": (Answer(status=204),)}
 
     def on_delete(
@@ -59,6 +68,7 @@ class Invitation(Resource):
 class InvitationAcceptance(Resource):
     """`/api/invitations/accept`."""
 
+    events: ClassVar[EventNames] = {"POST": "invitation.accept"}
     bodies: ClassVar[Bodies] = {"POST": Acceptance}
     answers: ClassVar[Answers] = {"POST": (Answer(OrganizationView, 201), 404, 409)}
 

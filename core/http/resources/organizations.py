@@ -18,7 +18,14 @@ from core.domain.accounts import (
 from core.domain.accounts import Member as MemberView
 from core.domain.validation import field_rules, read
 from core.http.request import Request
-from core.http.resources.base import Answer, Answers, Bodies, Resource, put_json
+from core.http.resources.base import (
+    Answer,
+    Answers,
+    Bodies,
+    EventNames,
+    Resource,
+    put_json,
+)
 from core.http.schemas import (
     ApiKeyList,
     ApiKeyView,
@@ -34,6 +41,7 @@ _slug_rules = field_rules(slug=check_organization_slug)
 class Organizations(Resource):
     """`/api/organizations`."""
 
+    events: ClassVar[EventNames] = {"POST": "organization.create"}
     bodies: ClassVar[Bodies] = {"POST": OrganizationDraft}
     answers: ClassVar[Answers] = {
         "GET": (Answer(OrganizationList),),
@@ -56,6 +64,7 @@ class Organizations(Resource):
 class Organization(Resource):
     """`/api/organizations/{org_id}`."""
 
+    events: ClassVar[EventNames] = {"PATCH": "organization.change", "DELETE": "organization.delete"}
     bodies: ClassVar[Bodies] = {"PATCH": OrganizationChanges}
     answers: ClassVar[Answers] = {
         "GET": (Answer(OrganizationView),),
@@ -93,6 +102,7 @@ class Members(Resource):
 class Member(Resource):
     """`/api/organizations/{org_id}/members/{user_id}`."""
 
+    events: ClassVar[EventNames] = {"PATCH": "member.change", "DELETE": "member.remove"}
     bodies: ClassVar[Bodies] = {"PATCH": MemberChanges}
     answers: ClassVar[Answers] = {
         "PATCH": (Answer(MemberView), 409),
@@ -119,6 +129,7 @@ class Member(Resource):
 class ApiKeys(Resource):
     """`/api/organizations/{org_id}/api-keys`."""
 
+    events: ClassVar[EventNames] = {"POST": "api_key.create"}
     bodies: ClassVar[Bodies] = {"POST": ApiKeyDraft}
     answers: ClassVar[Answers] = {
         "GET": (Answer(ApiKeyList),),
@@ -141,6 +152,7 @@ class ApiKeys(Resource):
 class ApiKey(Resource):
     """`/api/organizations/{org_id}/api-keys/{key_id}`."""
 
+    events: ClassVar[EventNames] = {"DELETE": "api_key.delete"}
     answers: ClassVar[Answers] = {"DELETE": (Answer(status=204),)}
 
     def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID, key_id: UUID) -> None:

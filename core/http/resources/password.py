@@ -9,7 +9,13 @@ import falcon
 from core.domain.accounts import NewPassword, PasswordChange, ResetRequest, check_email
 from core.domain.validation import field_rules, read
 from core.http.request import Request
-from core.http.resources.base import Answer, Answers, Bodies, Resource
+from core.http.resources.base import (
+    Answer,
+    Answers,
+    Bodies,
+    EventNames,
+    Resource,
+)
 
 _rules = field_rules(email=check_email)
 
@@ -17,6 +23,7 @@ _rules = field_rules(email=check_email)
 class Password(Resource):
     """`/api/password`."""
 
+    events: ClassVar[EventNames] = {"PUT": "password.change"}
     bodies: ClassVar[Bodies] = {"PUT": PasswordChange}
     answers: ClassVar[Answers] = {"PUT": (Answer(status=204),)}
 
@@ -30,6 +37,7 @@ class Password(Resource):
 class PasswordResets(Resource):
     """`/api/password-resets`."""
 
+    events: ClassVar[EventNames] = {"POST": "password.request_link"}
     bodies: ClassVar[Bodies] = {"POST": ResetRequest}
     answers: ClassVar[Answers] = {"POST": (Answer(status=202),)}
 
@@ -45,6 +53,7 @@ class PasswordResets(Resource):
 class PasswordReset(Resource):
     """`/api/password-resets/redeem`."""
 
+    events: ClassVar[EventNames] = {"POST": "password.reset"}
     bodies: ClassVar[Bodies] = {"POST": NewPassword}
     answers: ClassVar[Answers] = {"POST": (Answer(status=204), 404, 503)}
 

@@ -15,13 +15,21 @@ from core.domain.accounts import (
 )
 from core.domain.validation import read
 from core.http.request import Request
-from core.http.resources.base import Answer, Answers, Bodies, Resource, put_json
+from core.http.resources.base import (
+    Answer,
+    Answers,
+    Bodies,
+    EventNames,
+    Resource,
+    put_json,
+)
 from core.http.schemas import NewSecondFactor, RecoveryCodes, SecondFactorView
 
 
 class SecondFactor(Resource):
     """`/api/second-factor`."""
 
+    events: ClassVar[EventNames] = {"POST": "second_factor.begin"}
     bodies: ClassVar[Bodies] = {"POST": SecondFactorRequest}
     answers: ClassVar[Answers] = {
         "GET": (Answer(SecondFactorView),),
@@ -49,6 +57,7 @@ class SecondFactor(Resource):
 class SecondFactorConfirmation(Resource):
     """`/api/second-factor/confirm`."""
 
+    events: ClassVar[EventNames] = {"POST": "second_factor.confirm"}
     bodies: ClassVar[Bodies] = {"POST": SecondFactorCode}
     answers: ClassVar[Answers] = {"POST": (Answer(RecoveryCodes), 409)}
 
@@ -66,6 +75,7 @@ class SecondFactorConfirmation(Resource):
 class SecondFactorRemoval(Resource):
     """`/api/second-factor/disable`."""
 
+    events: ClassVar[EventNames] = {"POST": "second_factor.disable"}
     bodies: ClassVar[Bodies] = {"POST": SecondFactorEnd}
     answers: ClassVar[Answers] = {"POST": (Answer(status=204),)}
 

@@ -10,13 +10,21 @@ import falcon
 from core.domain.accounts import Credentials, Principal
 from core.domain.validation import read
 from core.http.request import Request
-from core.http.resources.base import Answer, Answers, Bodies, Resource, put_json
+from core.http.resources.base import (
+    Answer,
+    Answers,
+    Bodies,
+    EventNames,
+    Resource,
+    put_json,
+)
 from core.http.schemas import SessionItem, SessionList, SessionView
 
 
 class Session(Resource):
     """`/api/session`."""
 
+    events: ClassVar[EventNames] = {"POST": "session.begin", "DELETE": "session.end"}
     bodies: ClassVar[Bodies] = {"POST": Credentials}
     answers: ClassVar[Answers] = {
         "POST": (Answer(SessionView, 201, headers=("Set-Cookie",)), 401, 503),
@@ -39,7 +47,7 @@ class Session(Resource):
             same_site="Lax",
             path="/",
         )
-        principal = Principal(user=user, session=session)
+        req.context.principal = principal = Principal(user=user, session=session)
         resp.set_header("Cache-Control", "no-store")
         put_json(resp, SessionView.of(principal, accounts.organizations(principal)), 201)
 
@@ -69,6 +77,7 @@ class Session(Resource):
 class Sessions(Resource):
     """`/api/sessions`."""
 
+    events: ClassVar[EventNames] = {"DELETE": "session.end_others"}
     answers: ClassVar[Answers] = {
         "GET": (Answer(SessionList),),
         "DELETE": (Answer(status=204),),
@@ -92,6 +101,7 @@ class Sessions(Resource):
 class OneSession(Resource):
     """`/api/sessions/{session_id}`."""
 
+    events: ClassVar[EventNames] = {"DELETE": "session.end_one"}
     answers: ClassVar[Answers] = {"DELETE": (Answer(status=204),)}
 
     def on_delete(self, req: Request, resp: falcon.Response, session_id: UUID) -> None:
