@@ -322,3 +322,12 @@ def test_the_page_on_accounts_tells_how_many_passwords_are_refused():
     lines = (ROOT / "core/services/common_passwords.txt").read_text(encoding="utf-8").splitlines()
     number = sum(not line.startswith("#") for line in lines)
     assert f"({number:,} of eight characters and more" in page
+
+
+def test_every_test_that_the_threat_model_names_exists():
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)
+    assert len(named) > 30
+    for path, name in named:
+        text = (ROOT / path).read_text(encoding="utf-8")
+        assert not name or re.search(rf"^(def|class) {name}\b", text, re.MULTILINE), (path, name)
