@@ -17,6 +17,16 @@ from core.domain.accounts import (
     Session,
     User,
 )
+from core.domain.audit import (
+    Action,
+    Actor,
+    ActorKind,
+    AuditEntry,
+    AuditFilter,
+    Change,
+    Subject,
+    SubjectKind,
+)
 from core.domain.codes import BusinessCode, Code, CodePage, CodeQuery, CodeSort, Target, slug_key
 from core.domain.hosts import domain, listed
 from core.domain.images import (
@@ -71,6 +81,7 @@ from core.errors import (
 from core.extension.hookspecs import PluginContext, PluginSettings, hookimpl
 from core.ports import (
     ApiKeys,
+    AuditLog,
     Cache,
     CacheEpochs,
     CacheFigures,
@@ -106,14 +117,21 @@ __all__ = [
     "SLOT",
     "SLOTS_A_DAY",
     "TRANSPARENT",
+    "Action",
+    "Actor",
+    "ActorKind",
     "ApiKey",
     "ApiKeys",
+    "AuditEntry",
+    "AuditFilter",
+    "AuditLog",
     "Bots",
     "BusinessCode",
     "Cache",
     "CacheEpochs",
     "CacheFigures",
     "CacheTraits",
+    "Change",
     "Code",
     "CodePage",
     "CodeQuery",
@@ -179,6 +197,8 @@ __all__ = [
     "StorageUnavailable",
     "Style",
     "Styles",
+    "Subject",
+    "SubjectKind",
     "Symbol",
     "SymbolKind",
     "Target",

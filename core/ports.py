@@ -28,6 +28,7 @@ from core.domain.accounts import (
     Session,
     User,
 )
+from core.domain.audit import AuditEntry, AuditFilter
 from core.domain.codes import BusinessCode, Code, CodePage, CodeQuery, Target
 from core.domain.images import Drawing, ErrorCorrection, Symbol, SymbolKind
 from core.domain.letters import Letter
@@ -637,6 +638,27 @@ class CacheEpochs(Protocol):
         """
 
 
+class AuditLog(Protocol):
+    """The repository of what was changed in organisations: nothing in it is ever changed.
+
+    What was written of an organisation stays when that is deleted, until it is old enough.
+    """
+
+    def append(self, entry: AuditEntry) -> None:
+        """Store it, in the running transaction where there is one."""
+
+    def entries(
+        self, organization_id: UUID, matching: AuditFilter, limit: int
+    ) -> Sequence[AuditEntry]:
+        """Up to `limit` entries of the organisation, the largest ids first."""
+
+    def prune(self, before: UUID, limit: int) -> int:
+        """Remove up to `limit` entries with smaller ids, of all organisations; how many it were.
+
+        Raises StorageUnavailable for entries of the last 30 days, which are not removed.
+        """
+
+
 class Storage(Protocol):
     """Keeps everything but scans. Every method may raise StorageUnavailable."""
 
@@ -666,6 +688,8 @@ class Storage(Protocol):
     def idempotency(self) -> Idempotency: ...
     @property
     def cache_epochs(self) -> CacheEpochs: ...
+    @property
+    def audit(self) -> AuditLog: ...
 
     def open(self) -> None:
         """Get ready in this process. Raises ConfigurationError where it can never work."""

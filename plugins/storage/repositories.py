@@ -8,12 +8,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from msgspec.structs import replace
 from peewee import JOIN, SQL, IntegrityError, fn
 
 from core.api import (
+    Action,
+    Actor,
+    ActorKind,
     ApiKey,
+    AuditEntry,
+    AuditFilter,
     BusinessCode,
+    Change,
     Code,
     CodePage,
     CodeQuery,
@@ -33,13 +40,15 @@ from core.api import (
     SlugTaken,
     StorageUnavailable,
     Style,
+    Subject,
+    SubjectKind,
     User,
     slug_key,
 )
 from plugins.storage import tables
-from plugins.storage.database import Connection, Connections, batches
+from plugins.storage.database import Connection, Connections, batches, placeholders
 from plugins.storage.removal import Removal
-from plugins.storage.tables import to_look, to_moment, to_tags, to_uuid
+from plugins.storage.tables import to_look, to_microseconds, to_moment, to_tags, to_uuid
 
 _BATCH = 500
 
@@ -1014,6 +1023,79 @@ class CacheEpochRepository(_Repository):
             return int(database.execute_sql(self._advance, (namespace,)).fetchone()[0])
 
 
+class AuditLogRepository(_Repository):
+    """What was changed in organisations."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections)
+        columns = [field.column_name for field in tables.AuditEntry._meta.sorted_fields]
+        self._append = connections.sql(
+            f"INSERT INTO audit_entries ({', '.join(columns)})"  # noqa: S608
+            f" VALUES {placeholders(1, len(columns))}"
+        )
+
+    def append(self, entry: AuditEntry) -> None:
+        """Store it."""
+        key, actor, subject = self._connections.key, entry.actor, entry.subject
+        values = (
+            key(entry.id),
+            key(entry.organization_id),
+            to_microseconds(entry.at),
+            actor.kind.value,
+            None if actor.id is None else key(actor.id),
+            actor.name,
+            entry.action.value,
+            subject.kind.value,
+            None if subject.id is None else key(subject.id),
+            subject.label,
+            msgspec.json.encode(entry.changes).decode(),
+            entry.address,
+            entry.request_id,
+        )
+        with self._connections.transaction() as database:
+            # PERF: with every change, hence by hand, as `MembershipRepository.role` is.
+            database.execute_sql(self._append, values)
+
+    def entries(
+        self, organization_id: UUID, matching: AuditFilter, limit: int
+    ) -> Sequence[AuditEntry]:
+        """The newest entries that fulfil the filter."""
+        table = tables.AuditEntry
+        conditions: list[Any] = [table.organization_id == organization_id]
+        for column, wanted in (
+            (table.action, matching.action),
+            (table.actor_id, matching.actor),
+            (table.actor_kind, matching.actor_kind),
+            (table.subject_id, matching.subject),
+        ):
+            if wanted is not None:
+                conditions.append(column == wanted)
+        if matching.first is not None:
+            conditions.append(table.id >= matching.first)
+        if matching.before is not None:
+            conditions.append(table.id < matching.before)
+        query = table.select().where(*conditions).order_by(table.id.desc()).limit(limit)
+        with self._connections.connection() as database:
+            return [_entry(*row) for row in query.tuples().execute(database)]
+
+    def prune(self, before: UUID, limit: int) -> int:
+        """Remove the oldest ones."""
+        table = tables.AuditEntry
+        old: Any = table.select(table.id).where(table.id < before).order_by(table.id).limit(limit)
+        try:
+            with self._connections.transaction() as database:
+                if database.for_update:
+                    # Whoever else prunes at this moment takes others.
+                    old = old.for_update("FOR UPDATE SKIP LOCKED")
+                cursor = database.execute(table.delete().where(table.id.in_(old)))
+                return int(cursor.rowcount)
+        except IntegrityError as error:
+            raise StorageUnavailable(
+                "The database does not remove audit entries of the last 30 days; set the clocks of "
+                "both machines."
+            ) from error
+
+
 class DatabaseStorage:
     """A storage in the database behind `connections`."""
 
@@ -1032,6 +1114,7 @@ class DatabaseStorage:
         self.logos = LogoRepository(connections)
         self.idempotency = IdempotencyRepository(connections)
         self.cache_epochs = CacheEpochRepository(connections)
+        self.audit = AuditLogRepository(connections)
 
     def open(self) -> None:
         """Get ready in this process."""
@@ -1066,6 +1149,24 @@ class DatabaseStorage:
     def describe(self) -> Mapping[str, str]:
         """What runs here."""
         return self._connections.describe()
+
+
+def _entry(
+    entry_id: UUID, organization_id: UUID, at: datetime, actor_kind: str, actor_id: UUID | None,
+    actor: str, action: str, subject_kind: str, subject_id: UUID | None, subject: str,
+    changes: str, address: str, request_id: str,
+) -> AuditEntry:  # fmt: skip
+    return AuditEntry(
+        id=entry_id,
+        organization_id=organization_id,
+        at=at,
+        actor=Actor(ActorKind(actor_kind), actor_id, actor),
+        action=Action(action),
+        subject=Subject(SubjectKind(subject_kind), subject_id, subject),
+        changes=msgspec.json.decode(changes, type=dict[str, Change]),
+        address=address,
+        request_id=request_id,
+    )
 
 
 def _slug_taken(organization: Organization) -> str:

@@ -423,6 +423,31 @@ class CacheEpoch(Model):
         table_name = "cache_epochs"
 
 
+class AuditEntry(Model):
+    """The audit log: nothing is changed here, nothing removed within 30 days; triggers see to it.
+
+    The organisation has no foreign key, because entries outlive it. Ids follow each other in time.
+    """
+
+    id = UUIDField(primary_key=True)
+    organization_id = UUIDField()
+    at = InstantField()
+    actor_kind = TextField()
+    actor_id = UUIDField(null=True)
+    actor = TextField()
+    action = TextField()
+    subject_kind = TextField()
+    subject_id = UUIDField(null=True)
+    subject = TextField()
+    changes = TextField()
+    address = TextField()
+    request_id = TextField()
+
+    class Meta:
+        table_name = "audit_entries"
+        indexes = ((("organization_id", "id"), False),)
+
+
 class Scan(Model):
     """The scans. They go with their code, so the organisation needs no foreign key of its own."""
 
@@ -612,6 +637,7 @@ ALL: tuple[type[Model], ...] = (
     CodeCount,
     IdempotencyKey,
     CacheEpoch,
+    AuditEntry,
     Scan,
     CodeValue,
     OrganizationValue,

@@ -57,6 +57,7 @@ MIGRATIONS = [
     "0009_generation_times",
     "0010_links",
     "0011_second_factors",
+    "0012_audit",
 ]
 NOW = datetime(2026, 3, 29, 1, 2, 3, 456789, tzinfo=UTC)
 

@@ -564,8 +564,8 @@ def test_one_name_may_serve_two_kinds(offer):
             "Storage",
             (
                 "organizations, users, memberships, sessions, invitations, password_resets, "
-                "second_factors, api_keys, codes, styles, logos, idempotency, cache_epochs, open, "
-                "close, transaction, ping, pending_migrations, migrate, describe"
+                "second_factors, api_keys, codes, styles, logos, idempotency, cache_epochs, audit, "
+                "open, close, transaction, ping, pending_migrations, migrate, describe"
             ),
         ),
     ],
