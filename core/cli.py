@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import random
 import secrets
@@ -18,10 +19,12 @@ from uuid import uuid4
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from core import __version__
 from core.app import Application, configure_logging, create_app
 from core.domain.accounts import ApiKey, OrganizationDraft, Role, User, check_organization_slug
+from core.domain.audit import OPERATOR, Origin
 from core.domain.content_reading import read_content
 from core.domain.images import QUIET_ZONE, ErrorCorrection, ImageOptions, SymbolKind
 from core.domain.logos import Logo, LogoType
@@ -131,9 +134,9 @@ def init() -> None:
         password = secrets.token_urlsafe(12)
         with services.storage.transaction():
             owner = services.accounts.add_user(_FIRST_EMAIL, password, "Owner")
-            services.accounts.set_operator(owner.email, True)
+            services.accounts.set_operator(owner.email, True, by=_origin())
             organization = services.organizations.found(
-                OrganizationDraft(name="My organization", slug="main"), owner
+                OrganizationDraft(name="My organization", slug="main"), owner, by=_origin()
             )
     url = app.settings.base_url
     cookies = app.settings.data / "cookies.txt"
@@ -278,7 +281,7 @@ def organization_add(name: str, slug: str | None) -> None:
     data = {"name": name} if slug is None else {"name": name, "slug": slug}
     draft = read(OrganizationDraft, data, field_rules(slug=check_organization_slug))
     with _open(create_app()) as services:
-        added = services.organizations.found(draft, None)
+        added = services.organizations.found(draft, None, by=_origin())
     click.echo(f"organization: {added.slug}\nid: {added.id}")
 
 
@@ -311,7 +314,7 @@ def user_add(email: str, slug: str, role: str, name: str, password_stdin: bool) 
         password = "" if account else _password(password_stdin)
         with services.storage.transaction():
             account = account or services.accounts.add_user(email, password, name)
-            services.organizations.add_membership(found.id, account, Role(role))
+            services.organizations.add_membership(found.id, account, Role(role), by=_origin())
     click.echo(f"{account.email} is {role} of {found.slug}.")
 
 
@@ -356,7 +359,7 @@ def operator() -> None:
 def operator_add(who: str) -> None:
     """Make an account or an API key an operator."""
     with _open(create_app()) as services:
-        found = services.accounts.set_operator(who, True)
+        found = services.accounts.set_operator(who, True, by=_origin())
         click.echo(f"{_named(services, found)} is an operator.")
 
 
@@ -365,7 +368,7 @@ def operator_add(who: str) -> None:
 def operator_remove(who: str) -> None:
     """Let an account or an API key be an operator no more; exit 1 if it is none."""
     with _open(create_app()) as services:
-        found = services.accounts.set_operator(who, False)
+        found = services.accounts.set_operator(who, False, by=_origin())
         click.echo(f"{_named(services, found)} is no operator any more.")
 
 
@@ -544,7 +547,7 @@ def demo(days: int, seed: int) -> None:
         services.storage.migrate()
         with services.storage.transaction():
             owner = _sample_owner(services, email, password)
-            made, codes = sample.create_organization(services, owner)
+            made, codes = sample.create_organization(services, owner, _origin())
         chance = random.Random(seed)
         click.echo(f"organization: {made.slug}\nid: {made.id}\ncodes: {len(codes)}")
         click.echo(f"email: {email}\npassword: {password}")
@@ -577,6 +580,16 @@ def _sample_owner(services: Services, email: str, password: str) -> User:
             f"the sample exists already ({email}); start with another data folder for a new one"
         )
     return services.accounts.add_user(email, password, "Sample owner")
+
+
+def _origin() -> Origin:
+    """Whoever runs the command, by the name that the system knows him by."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        # A container may run under a number that has no name.
+        return OPERATOR
+    return Origin(replace(OPERATOR.actor, name=name))
 
 
 def _check_slug(slug: str) -> None:

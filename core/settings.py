@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from core.domain.audit import LEAST_DAYS
 from core.domain.hosts import domain, origin
 from core.domain.validation import Secret, read_section
 from core.errors import ConfigurationError
@@ -205,6 +206,21 @@ class LimitsSettings(Struct, frozen=True):
     unknown_slugs: tuple[Limit, ...] = (Limit(60, 60),)
 
 
+class Addresses(enum.StrEnum):
+    """What the audit log keeps of the address from which something was changed."""
+
+    FULL = "full"
+    NETWORK = "network"
+    NONE = "none"
+
+
+class AuditSettings(Struct, frozen=True):
+    """`[audit]`: what is kept of those who change something in an organisation, and how long."""
+
+    addresses: Addresses = Addresses.NETWORK
+    keep_days: Annotated[int, Meta(ge=0, le=36_500)] = 400
+
+
 class LogSettings(Struct, frozen=True):
     """`[log]`: how much is logged."""
 
@@ -233,6 +249,7 @@ class Settings(Struct, frozen=True):
     images: ImagesSettings = ImagesSettings()
     accounts: AccountsSettings = AccountsSettings()
     limits: LimitsSettings = LimitsSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
     plugin: Sections = msgspec.field(default_factory=Sections)
 
@@ -364,6 +381,11 @@ def _check(settings: Settings) -> None:
     if settings.accounts.session_idle > settings.accounts.session_lifetime:
         raise ConfigurationError(
             "accounts.session_idle: is longer than accounts.session_lifetime; shorten it"
+        )
+    if 0 < settings.audit.keep_days < LEAST_DAYS:
+        raise ConfigurationError(
+            f"audit.keep_days: {settings.audit.keep_days} days are too few; keep the log for "
+            f"{LEAST_DAYS} at least, or 0 for ever"
         )
     levels = ("debug", "info", "warning", "error")
     if settings.log.level not in levels:

@@ -32,6 +32,7 @@ import msgspec
 
 from core.app import create_app
 from core.domain.accounts import OrganizationDraft
+from core.domain.audit import OPERATOR
 from core.domain.codes import CodeDraft
 from core.domain.scans import Visit, slot_of
 from core.services import Services
@@ -201,9 +202,11 @@ def questions(
 def drain_rate(services: Services) -> float:
     """How many scans a second the drainer stores, of visitors that it has not met before."""
     chance = random.Random(5)
-    organization = services.organizations.found(OrganizationDraft("Harbour", "drained"), None)
+    organization = services.organizations.found(
+        OrganizationDraft("Harbour", "drained"), None, by=OPERATOR
+    )
     draft = CodeDraft(destination="https://harbour.example")
-    codes = [services.codes.create(organization.id, draft) for _ in range(CODES)]
+    codes = [services.codes.create(organization.id, draft, by=OPERATOR) for _ in range(CODES)]
     now = datetime.now(UTC)
     for n in range(DRAINED):
         model = chance.randrange(USER_AGENTS)
@@ -253,8 +256,12 @@ def measure(database: str, scans: int, rounds: int) -> list[Row]:
     """Fill an empty database and measure it."""
     with TemporaryDirectory() as folder, service(database, Path(folder)) as services:
         now = datetime.now(UTC)
-        organization = services.organizations.found(OrganizationDraft("Quay", "quay"), None)
-        code = services.codes.create(organization.id, CodeDraft(destination="https://a.example"))
+        organization = services.organizations.found(
+            OrganizationDraft("Quay", "quay"), None, by=OPERATOR
+        )
+        code = services.codes.create(
+            organization.id, CodeDraft(destination="https://a.example"), by=OPERATOR
+        )
         start = time.perf_counter()
         seed(services, organization.id, code.id, scans, now)
         took = time.perf_counter() - start

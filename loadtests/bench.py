@@ -31,6 +31,7 @@ import segno
 
 from core.app import create_app
 from core.domain.accounts import OrganizationDraft
+from core.domain.audit import OPERATOR
 from core.domain.codes import CodeDraft, random_slug
 from core.domain.images import ImageOptions
 from core.domain.looks import PLAIN, FinderShape, ModuleShape, changed
@@ -258,10 +259,12 @@ def archives(encoder: str) -> Iterator[Row]:
         own.open()
         try:
             own.storage.migrate()
-            organization = own.organizations.found(OrganizationDraft("Bench", "bench"), None)
+            organization = own.organizations.found(
+                OrganizationDraft("Bench", "bench"), None, by=OPERATOR
+            )
             for tags in (("few",), *((),) * (ARCHIVE_CODES // STYLED_CODES - 1)):
                 drafts = [CodeDraft(destination="https://example.com/", tags=tags)] * STYLED_CODES
-                own.codes.create_many(organization.id, drafts, None)
+                own.codes.create_many(organization.id, drafts, None, by=OPERATOR)
             # A small one first: what is imported and built once is not the archive's.
             for piece in own.archives.stream(organization.id, ImageOptions(), "few"):
                 assert piece

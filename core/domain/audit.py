@@ -71,6 +71,8 @@ class Action(enum.StrEnum):
     MEMBER_ADD = "member.add"
     MEMBER_CHANGE = "member.change"
     MEMBER_REMOVE = "member.remove"
+    INVITATION_CREATE = "invitation.create"
+    INVITATION_WITHDRAW = "invitation.withdraw"
     API_KEY_CREATE = "api_key.create"
     API_KEY_CHANGE = "api_key.change"
     API_KEY_DELETE = "api_key.delete"
@@ -91,6 +93,7 @@ class SubjectKind(enum.StrEnum):
 
     ORGANIZATION = "organization"
     MEMBER = "member"
+    INVITATION = "invitation"
     API_KEY = "api_key"
     CODE = "code"
     BUSINESS_CODE = "business_code"

@@ -26,6 +26,7 @@ from core.services.accounts import Accounts, Remembered
 from core.services.allowance import Allowance
 from core.services.answers import Answers
 from core.services.archives import Archives
+from core.services.audit import Audit
 from core.services.code_images import CodeImages, Plans
 from core.services.codes import CodeService
 from core.services.destinations import Destinations
@@ -112,6 +113,7 @@ class Services:
         )
         self.passwords = Passwords(settings.accounts, settings.base_url)
         self.outbox = Outbox(components.notifier)
+        self.audit = Audit(self.storage, settings.audit, clock)
         caching, meters = settings.cache, self.meters
         # Whoever asks has a session or a key, and a role in an organisation.
         asking = (caching.session_ttl, caching.max_sessions, meters[Namespace.SESSION], seconds)
@@ -119,6 +121,7 @@ class Services:
         self.second_factors = SecondFactors(self.storage, host, clock, token_bytes)
         self.accounts = Accounts(
             self.storage,
+            self.audit,
             self.passwords,
             settings.accounts,
             Remembered(Recall(*asking), Recall(*asking), Recall(*asking)),
@@ -129,15 +132,20 @@ class Services:
         )
         plans: Plans = Recall(caching.code_ttl, _MAX_PLANS, meters[Namespace.CODE], seconds)
         self.lookups = Lookups(self.storage, caching, meters[Namespace.CODE], plans, seconds)
-        self.organizations = OrganizationService(self.storage, self.accounts, self.lookups, clock)
+        self.organizations = OrganizationService(
+            self.storage, self.audit, self.accounts, self.lookups, clock
+        )
         self.destinations = Destinations(
             settings.codes, settings.base_url, components.destination_checks, seconds
         )
         letters = (self.outbox, self.limits, settings, clock, token_bytes)
-        self.invitations = Invitations(self.storage, self.accounts, self.organizations, *letters)
+        self.invitations = Invitations(
+            self.storage, self.accounts, self.organizations, self.audit, *letters
+        )
         self.password_resets = PasswordResets(self.storage, self.accounts, *letters)
         self.codes = CodeService(
             self.storage,
+            self.audit,
             self.lookups,
             self.destinations,
             settings.codes,
@@ -151,6 +159,7 @@ class Services:
         sample = self.codes.sample_url()
         self.styles = Styles(
             self.storage,
+            self.audit,
             settings.images,
             clock,
             lambda _, look, logo: self.images.prove(sample, look, logo),
@@ -161,17 +170,23 @@ class Services:
         self.sheets = Sheets(
             components.sheets, self.codes, self.images, self.styles, settings.codes
         )
-        self.logos = Logos(self.storage, settings.images, clock, plans)
+        self.logos = Logos(self.storage, self.audit, settings.images, clock, plans)
         self.signatures = Signatures(settings.images.signing_keys, settings.data)
         self.redirects = Redirects(self.lookups, clock)
         self.enrichment = Enrichment(components.scan_enrichers)
         self.journal = Journal(settings.journal, settings.scans, clock)
         self.drainer = Drainer(
-            settings.journal, self.scan_store, self.enrichment, settings.scans, clock, token_bytes
+            settings.journal,
+            self.scan_store,
+            self.enrichment,
+            settings.scans,
+            clock,
+            token_bytes,
+            self.audit.prune,
         )
         self.statistics = Statistics(self.scan_store, components.periods, settings.scans, clock)
         self.answers = Answers(self.scan_store, spaces, caching, seconds)
-        self.exports = Exports(self.scan_store)
+        self.exports = Exports(self.scan_store, self.audit)
         self.supervisor = Supervisor(settings)
         self._opened: list[Storage | ScanStore | Cache] = []
 

@@ -25,9 +25,11 @@ from core.domain.accounts import (
     check_email,
     normalize_email,
 )
+from core.domain.audit import Action, Origin, Subject, SubjectKind, differences
 from core.domain.validation import Secret, field_rules, read
 from core.errors import CodeRequired, Conflict, Forbidden, InvalidFields, NotFound, Unauthenticated
 from core.ports import Storage
+from core.services.audit import Audit
 from core.services.limits import Limits, Policy
 from core.services.passwords import Passwords
 from core.services.recent import Recall
@@ -60,6 +62,7 @@ class Accounts:
     def __init__(
         self,
         storage: Storage,
+        audit: Audit,
         passwords: Passwords,
         settings: AccountsSettings,
         recent: Remembered,
@@ -69,6 +72,7 @@ class Accounts:
         token_bytes: Callable[[int], bytes],
     ) -> None:
         self._storage = storage
+        self._audit = audit
         self._passwords = passwords
         self.recent = recent
         self._second_factors = second_factors
@@ -405,9 +409,10 @@ class Accounts:
         """The people, and the API keys of all organisations, that are operators."""
         return self._storage.users.operators(), self._storage.api_keys.operators()
 
-    def set_operator(self, who: str, operator: bool) -> User | ApiKey:
+    def set_operator(self, who: str, operator: bool, *, by: Origin) -> User | ApiKey:
         """Make an account, by its address, or an API key, by its id, an operator or none any more.
 
+        That of a key is recorded in its organisation; an account belongs to none.
         Raises NotFound for an unknown one, InvalidFields for what is neither, and Conflict where
         one that is none should be none any more.
         """
@@ -419,6 +424,11 @@ class Accounts:
                 self._storage.users.set_operator(found.id, operator)
             elif not self._storage.api_keys.set_operator(found.id, operator):
                 raise _no_key(found.id)
+            else:
+                subject = Subject(SubjectKind.API_KEY, found.id, found.name)
+                changes = differences({"operator": found.operator}, {"operator": operator})
+                organization_id = found.organization_id
+                self._audit.record(by, organization_id, Action.API_KEY_CHANGE, subject, changes)
         self.recent.sessions.clear()
         self.recent.keys.clear()
         return replace(found, operator=operator)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import asdict, replace
 
+from core.domain.audit import Action, Change, Changes, Origin, Subject, SubjectKind, differences
 from core.domain.codes import (
     Code,
     CodeChanges,
@@ -34,6 +35,7 @@ from core.errors import (
     SlugTaken,
 )
 from core.ports import Storage
+from core.services.audit import Audit
 from core.services.destinations import Destinations
 from core.services.lookups import Lookups
 from core.settings import CodesSettings
@@ -42,6 +44,9 @@ _TRIES = 20
 _WALK = 500
 _KEY_LIFE = timedelta(days=1)
 _MAX_PROBLEMS = 1000
+_MAX_NAMED = 100
+"""Of many codes that are created at once, the audit log names so many."""
+
 _NO_STYLE = "the organization has no such style; GET .../styles lists them, null stands for none"
 
 
@@ -51,6 +56,7 @@ class CodeService:
     def __init__(
         self,
         storage: Storage,
+        audit: Audit,
         lookups: Lookups,
         destinations: Destinations,
         settings: CodesSettings,
@@ -59,6 +65,7 @@ class CodeService:
         token_bytes: Callable[[int], bytes],
     ) -> None:
         self._storage = storage
+        self._audit = audit
         self._lookups = lookups
         self._settings = settings
         self._base_url = base_url
@@ -129,15 +136,25 @@ class CodeService:
         slug = "0" * self._settings.slug_length
         return short_link(self._base_url, slug, compact=self._settings.compact_links)
 
-    def create(self, organization_id: UUID, draft: CodeDraft) -> Code:
+    def create(self, organization_id: UUID, draft: CodeDraft, *, by: Origin) -> Code:
         """Store a new code; raises SlugTaken, or InvalidFields for a style that is not there."""
         self._check_style(organization_id, draft.style)
-        (code,) = self._add(organization_id, [draft])
+
+        def record(codes: Sequence[Code]) -> None:
+            (code,) = codes
+            self._record(by, Action.CODE_CREATE, code, differences(None, _told(code)))
+
+        (code,) = self._add(organization_id, [draft], record)
         self._lookups.forget(code)
         return code
 
     def create_many(
-        self, organization_id: UUID, drafts: Sequence[CodeDraft], idempotency_key: str | None
+        self,
+        organization_id: UUID,
+        drafts: Sequence[CodeDraft],
+        idempotency_key: str | None,
+        *,
+        by: Origin,
     ) -> Sequence[Code]:
         """Store all of the codes or none; raises Conflict naming every slug that is taken.
 
@@ -146,7 +163,7 @@ class CodeService:
         other drafts under the same key raise KeyReused.
         """
         if idempotency_key is None:
-            codes = self._add_all(organization_id, drafts)
+            codes = self._add_all(organization_id, drafts, by)
             self._lookups.forget(*codes)
             return codes
         digest = sha256(msgspec.json.encode(drafts)).digest()
@@ -155,7 +172,7 @@ class CodeService:
         with self._storage.transaction():
             answers.delete_before(now - _KEY_LIFE)
             if answers.claim(organization_id, idempotency_key, digest, now):
-                codes = self._add_all(organization_id, drafts)
+                codes = self._add_all(organization_id, drafts, by)
                 answers.record(organization_id, idempotency_key, msgspec.json.encode(codes))
             else:
                 codes, recorded = (), answers.get(organization_id, idempotency_key)
@@ -169,11 +186,20 @@ class CodeService:
             )
         return msgspec.json.decode(recorded.body, type=tuple[Code, ...])
 
-    def _add_all(self, organization_id: UUID, drafts: Sequence[CodeDraft]) -> Sequence[Code]:
+    def _add_all(
+        self, organization_id: UUID, drafts: Sequence[CodeDraft], by: Origin
+    ) -> Sequence[Code]:
+        def record(codes: Sequence[Code]) -> None:
+            label = f"{len(codes)} codes"
+            subject = Subject(SubjectKind.CODE, None, label if len(codes) > 1 else "1 code")
+            ids = [str(code.id) for code in codes[:_MAX_NAMED]]
+            changes = {"count": Change(None, len(codes)), "ids": Change(None, ids)}
+            self._audit.record(by, organization_id, Action.CODE_CREATE_MANY, subject, changes)
+
         self._refuse_unknown_styles(organization_id, drafts)
         self._refuse_taken_slugs(drafts)
         try:
-            return self._add(organization_id, drafts)
+            return self._add(organization_id, drafts, record)
         except SlugTaken:
             # Taken between the look and the insertion: look again, to name the right items.
             self._refuse_taken_slugs(drafts)
@@ -225,7 +251,9 @@ class CodeService:
             yield from codes
             last = codes[-1]
 
-    def change(self, organization_id: UUID, code_id: UUID, changes: CodeChanges) -> Code:
+    def change(
+        self, organization_id: UUID, code_id: UUID, changes: CodeChanges, *, by: Origin
+    ) -> Code:
         """Apply the changes on top of whatever is stored; raises NotFound or InvalidFields."""
         wanted = {name: value for name, value in asdict(changes).items() if value is not UNSET}
         for _ in range(_TRIES):
@@ -240,26 +268,39 @@ class CodeService:
             problems = validity_rule(asdict(changed))
             if problems:
                 raise InvalidFields(problems)
+            differing = differences(_told(code), _told(changed))
             changed = replace(changed, revision=code.revision + 1, updated_at=self._clock())
-            if self._storage.codes.update(changed, expected_revision=code.revision):
+            with self._storage.transaction():
+                stored = self._storage.codes.update(changed, expected_revision=code.revision)
+                if stored:
+                    self._record(by, Action.CODE_CHANGE, code, differing)
+            if stored:
                 self._lookups.forget(code)
                 return changed
         raise Conflict("The code is being changed by others at this moment; try again.")
 
-    def delete(self, organization_id: UUID, code_id: UUID) -> None:
+    def delete(self, organization_id: UUID, code_id: UUID, *, by: Origin) -> None:
         """Remove the code and its scans; raises NotFound."""
         code = self.get(organization_id, code_id)
-        if not self._storage.codes.delete(organization_id, code_id):
-            raise NotFound("There is no such code.")
+        with self._storage.transaction():
+            if not self._storage.codes.delete(organization_id, code_id):
+                raise NotFound("There is no such code.")
+            self._record(by, Action.CODE_DELETE, code, differences(_told(code), None))
         self._lookups.forget(code)
 
-    def _add(self, organization_id: UUID, drafts: Sequence[CodeDraft]) -> Sequence[Code]:
+    def _add(
+        self,
+        organization_id: UUID,
+        drafts: Sequence[CodeDraft],
+        record: Callable[[Sequence[Code]], None],
+    ) -> Sequence[Code]:
         for attempt in range(_TRIES):
             codes = [self._new(organization_id, draft) for draft in drafts]
             own = {slug_key(draft.slug) for draft in drafts if draft.slug is not None}
             try:
                 with self._storage.transaction():
                     self._storage.codes.add(codes)
+                    record(codes)
             except SlugTaken as taken:
                 # A random slug that is taken is drawn anew; an own one is for its giver to change.
                 if slug_key(taken.slug) in own or attempt == _TRIES - 1:
@@ -267,6 +308,10 @@ class CodeService:
             else:
                 return codes
         raise AssertionError("the loop above returns or raises")
+
+    def _record(self, by: Origin, action: Action, code: Code, changes: Changes) -> None:
+        subject = Subject(SubjectKind.CODE, code.id, code.slug)
+        self._audit.record(by, code.organization_id, action, subject, changes)
 
     def _new(self, organization_id: UUID, draft: CodeDraft) -> Code:
         now = self._clock()
@@ -320,3 +365,8 @@ class CodeService:
                     if slug in taken
                 ],
             )
+
+
+def _told(code: Code) -> dict[str, object]:
+    """What the audit log tells of a code: all that somebody has chosen."""
+    return {name: getattr(code, name) for name in CodeDraft.__struct_fields__}

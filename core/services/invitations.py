@@ -18,10 +18,17 @@ from core.domain.accounts import (
     User,
     normalize_email,
 )
+from core.domain.audit import (
+    Action,
+    ActorKind,
+    Origin,
+    differences,
+)
 from core.domain.letters import Letter
 from core.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from core.ports import Storage
 from core.services.accounts import Accounts, no_link, spelled
+from core.services.audit import Audit, subject_of, told_of
 from core.services.limits import Limits, Policy
 from core.services.links import letter, link, one_line
 from core.services.organizations import OrganizationService, may_grant
@@ -40,6 +47,7 @@ class Invitations:
         storage: Storage,
         accounts: Accounts,
         organizations: OrganizationService,
+        audit: Audit,
         outbox: Outbox,
         limits: Limits,
         settings: Settings,
@@ -49,6 +57,7 @@ class Invitations:
         self._storage = storage
         self._accounts = accounts
         self._organizations = organizations
+        self._audit = audit
         self._outbox = outbox
         self._limits = limits
         self._base = settings.link_base
@@ -58,7 +67,7 @@ class Invitations:
         self._token_bytes = token_bytes
 
     def invite(
-        self, organization_id: UUID, draft: InvitationDraft, granter: Role, by: User | None
+        self, organization_id: UUID, draft: InvitationDraft, granter: Role, *, by: Origin
     ) -> Invitation:
         """Invite an address; an older invitation to it holds no longer.
 
@@ -74,7 +83,7 @@ class Invitations:
             organization_id=organization_id,
             email=normalize_email(draft.email),
             role=draft.role,
-            invited_by=by.id if by else None,
+            invited_by=by.actor.id if by.actor.kind is ActorKind.USER else None,
             token_hash=token_hash(token),
             created_at=now,
             expires_at=now + self._lifetime,
@@ -95,6 +104,9 @@ class Invitations:
                 if older.email == invitation.email:
                     _may_withdraw(granter, older)
             self._storage.invitations.put(invitation)
+            told = differences(None, told_of(invitation))
+            subject = subject_of(invitation)
+            self._audit.record(by, organization_id, Action.INVITATION_CREATE, subject, told)
         written = self._letter(organization, invitation, token)
         self._outbox.put(lambda: written)
         return invitation
@@ -105,17 +117,26 @@ class Invitations:
         found = self._storage.invitations.of_organization(organization_id)
         return [invitation for invitation in found if invitation.expires_at > now]
 
-    def withdraw(self, organization_id: UUID, invitation_id: UUID, remover: Role) -> None:
+    def withdraw(
+        self, organization_id: UUID, invitation_id: UUID, remover: Role, *, by: Origin
+    ) -> None:
         """End an invitation at once; raises NotFound, or Forbidden for a larger role's."""
         for invitation in self.list(organization_id):
             if invitation.id == invitation_id:
                 _may_withdraw(remover, invitation)
-                if self._storage.invitations.delete(organization_id, invitation.token_hash):
-                    return
+                with self._storage.transaction():
+                    if self._storage.invitations.delete(organization_id, invitation.token_hash):
+                        told = differences(told_of(invitation), None)
+                        subject = subject_of(invitation)
+                        action = Action.INVITATION_WITHDRAW
+                        self._audit.record(by, organization_id, action, subject, told)
+                        return
         raise NotFound("There is no such invitation.")
 
-    def accept(self, sent: Acceptance, principal: Principal) -> tuple[Organization, Role]:
-        """Make the one who is invited a member.
+    def accept(
+        self, sent: Acceptance, principal: Principal, *, by: Callable[[User], Origin]
+    ) -> tuple[Organization, Role]:
+        """Make the one who is invited a member; `by` tells where that comes from, once he is known.
 
         Whoever has the link may make the account of that address, if there is none. One that
         exists is joined only by him whose it is: by its password, or by being signed in.
@@ -130,24 +151,26 @@ class Invitations:
         if sent.password is UNSET:
             user = _signed_in(invitation, principal)
             with self._storage.transaction():
-                self._join(invitation, user)
+                self._join(invitation, user, by(user))
         elif self._accounts.find(invitation.email) is not None:
             with self._accounts.proven(invitation.email, sent.password, sent.code) as user:
-                self._join(invitation, user)
+                self._join(invitation, user, by(user))
         else:
             user = self._accounts.new_user(invitation.email, sent.password.reveal(), sent.name)
             with self._storage.transaction():
-                self._join(invitation, user, is_new=True)
+                self._join(invitation, user, by(user), is_new=True)
         return self._organizations.get(invitation.organization_id), invitation.role
 
-    def _join(self, invitation: Invitation, user: User, *, is_new: bool = False) -> None:
+    def _join(
+        self, invitation: Invitation, user: User, by: Origin, *, is_new: bool = False
+    ) -> None:
         organization_id = invitation.organization_id
         # Of several who use the link at a time, one may.
         if not self._storage.invitations.delete(organization_id, invitation.token_hash):
             raise no_link()
         if is_new:
             self._storage.users.add(user)
-        self._organizations.add_membership(organization_id, user, invitation.role)
+        self._organizations.add_membership(organization_id, user, invitation.role, by=by)
 
     def _letter(self, organization: Organization, invitation: Invitation, token: str) -> Letter:
         name = one_line(organization.name)

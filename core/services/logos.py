@@ -12,9 +12,11 @@ from uuid import UUID, uuid4
 
 from PIL import Image, UnidentifiedImageError
 
+from core.domain.audit import Action, Changes, Origin, Subject, SubjectKind, differences
 from core.domain.logos import Logo, LogoInfo, LogoType
 from core.errors import Conflict, InvalidFields, NotFound
 from core.ports import Storage
+from core.services.audit import Audit
 from core.services.offload import Offload, call_inline
 from core.services.recent import Recall
 from core.services.svg import clean_svg
@@ -45,11 +47,13 @@ class Logos:
     def __init__(
         self,
         storage: Storage,
+        audit: Audit,
         settings: ImagesSettings,
         clock: Callable[[], datetime],
         plans: Recall[Any, Any],
     ) -> None:
         self._storage = storage
+        self._audit = audit
         self._settings = settings
         self._clock = clock
         self._plans = plans
@@ -59,11 +63,16 @@ class Logos:
         """Get ready: `offload` does the checking from now on."""
         self._offload = offload
 
-    def add(self, organization_id: UUID, name: str, media_type: LogoType, data: bytes) -> LogoInfo:
+    def add(
+        self, organization_id: UUID, name: str, media_type: LogoType, data: bytes, *, by: Origin
+    ) -> LogoInfo:
         """Check the picture and store what is left of it; raises InvalidFields or Conflict."""
         self._refuse_too_many(organization_id)
         logo = self.check(organization_id, name, media_type, data)
-        self._storage.logos.add(logo)
+        with self._storage.transaction():
+            self._storage.logos.add(logo)
+            told = differences(None, _told(logo.info))
+            self._record(by, Action.LOGO_CREATE, logo.info, told)
         return logo.info
 
     def check(self, organization_id: UUID, name: str, media_type: LogoType, data: bytes) -> Logo:
@@ -103,11 +112,18 @@ class Logos:
         """The organisation's logos, by name."""
         return self._storage.logos.of_organization(organization_id)
 
-    def delete(self, organization_id: UUID, logo_id: UUID) -> None:
+    def delete(self, organization_id: UUID, logo_id: UUID, *, by: Origin) -> None:
         """Remove the logo; raises NotFound, or Conflict where styles have it."""
-        if not self._storage.logos.delete(organization_id, logo_id):
-            raise NotFound("There is no such logo.")
+        info = self.get(organization_id, logo_id).info
+        with self._storage.transaction():
+            if not self._storage.logos.delete(organization_id, logo_id):
+                raise NotFound("There is no such logo.")
+            self._record(by, Action.LOGO_DELETE, info, differences(_told(info), None))
         self._plans.clear()
+
+    def _record(self, by: Origin, action: Action, logo: LogoInfo, changes: Changes) -> None:
+        subject = Subject(SubjectKind.LOGO, logo.id, logo.name)
+        self._audit.record(by, logo.organization_id, action, subject, changes)
 
     def _refuse_too_many(self, organization_id: UUID) -> None:
         limit = self._settings.max_logos
@@ -116,6 +132,11 @@ class Logos:
                 f"The organization has as many logos as it may have, {limit} (setting "
                 "images.max_logos); delete one first."
             )
+
+
+def _told(logo: LogoInfo) -> dict[str, object]:
+    """What the audit log tells of a logo: not its picture."""
+    return {name: getattr(logo, name) for name in ("name", "media_type", "width", "height")}
 
 
 def sanitize(data: bytes, media_type: LogoType, max_pixels: int) -> tuple[bytes, float, float]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -22,13 +24,16 @@ from core.domain.accounts import (
     User,
     organization_slug,
 )
+from core.domain.audit import Action, Change, Changes, Origin, Subject, SubjectKind, differences
 from core.domain.codes import BusinessCode
 from core.errors import Conflict, FieldProblem, Forbidden, InvalidFields, NotFound
 from core.ports import Storage
 from core.services.accounts import Accounts
+from core.services.audit import Audit, subject_of, told_of
 from core.services.lookups import Lookups
 
 _SLUG_TRIES = 50
+_HIDDEN = "(hidden)"
 
 
 class OrganizationService:
@@ -37,16 +42,18 @@ class OrganizationService:
     def __init__(
         self,
         storage: Storage,
+        audit: Audit,
         accounts: Accounts,
         lookups: Lookups,
         clock: Callable[[], datetime],
     ) -> None:
         self._storage = storage
+        self._audit = audit
         self._accounts = accounts
         self._lookups = lookups
         self._clock = clock
 
-    def found(self, draft: OrganizationDraft, owner: User | None) -> Organization:
+    def found(self, draft: OrganizationDraft, owner: User | None, *, by: Origin) -> Organization:
         """Create an organisation whose first owner is `owner`; raises Conflict for a taken slug."""
         for attempt in range(_SLUG_TRIES):
             slug = draft.slug or self._free_slug(draft.name)
@@ -54,8 +61,10 @@ class OrganizationService:
             try:
                 with self._storage.transaction():
                     self._storage.organizations.add(organization)
+                    made = differences(None, _told(organization))
+                    self._record(by, Action.ORGANIZATION_CREATE, organization, made)
                     if owner is not None:
-                        self.add_membership(organization.id, owner, Role.OWNER)
+                        self.add_membership(organization.id, owner, Role.OWNER, by=by)
             except Conflict:
                 # Somebody else may have taken the slug that was free a moment ago.
                 if draft.slug or attempt == _SLUG_TRIES - 1:
@@ -71,20 +80,31 @@ class OrganizationService:
             raise NotFound("There is no such organization.")
         return organization
 
-    def change(self, organization_id: UUID, changes: OrganizationChanges) -> Organization:
+    def change(
+        self, organization_id: UUID, changes: OrganizationChanges, *, by: Origin
+    ) -> Organization:
         """Change name or slug; raises Conflict for a taken slug."""
         with self._storage.transaction():
-            organization = self.get(organization_id)
+            organization = before = self.get(organization_id)
             if changes.name is not UNSET:
                 organization = replace(organization, name=changes.name)
             if changes.slug is not UNSET:
                 organization = replace(organization, slug=changes.slug)
             self._storage.organizations.update(organization)
+            differing = differences(_told(before), _told(organization))
+            self._record(by, Action.ORGANIZATION_CHANGE, before, differing)
         return organization
 
-    def delete(self, organization_id: UUID) -> None:
-        """End the organisation, with its codes, scans, keys and memberships."""
-        self._storage.organizations.delete(organization_id)
+    def delete(self, organization_id: UUID, *, by: Origin) -> None:
+        """End the organisation, with its codes, scans, keys and memberships; raises NotFound.
+
+        Its audit log stays for the operators of the installation.
+        """
+        organization = self.get(organization_id)
+        with self._storage.transaction():
+            self._storage.organizations.delete(organization_id)
+            ended = differences(_told(organization), None)
+            self._record(by, Action.ORGANIZATION_DELETE, organization, ended)
         self._lookups.clear()
         self._accounts.recent.keys.clear()
         self._accounts.recent.roles.clear()
@@ -100,9 +120,14 @@ class OrganizationService:
                 return member
         raise NotFound("There is no such member.")
 
-    def add_membership(self, organization_id: UUID, user: User, role: Role) -> None:
+    def add_membership(self, organization_id: UUID, user: User, role: Role, *, by: Origin) -> None:
         """Make the user a member; raises Conflict where he is one."""
-        self._storage.memberships.add(Membership(organization_id, user.id, role, self._clock()))
+        membership = Membership(organization_id, user.id, role, self._clock())
+        with self._storage.transaction():
+            self._storage.memberships.add(membership)
+            subject = Subject(SubjectKind.MEMBER, user.id, user.email)
+            added = differences(None, {"role": role})
+            self._audit.record(by, organization_id, Action.MEMBER_ADD, subject, added)
         # He may have been one a moment ago, of another role, until others removed him.
         self._accounts.recent.roles.forget((organization_id, user.id))
 
@@ -113,6 +138,8 @@ class OrganizationService:
         role: Role,
         granter: Role,
         session: Session | None = None,
+        *,
+        by: Origin,
     ) -> Member:
         """Give a member another role; raises NotFound, Forbidden or Conflict (the last owner).
 
@@ -127,45 +154,71 @@ class OrganizationService:
             )
             if role is not before:
                 self._storage.memberships.set_role(organization_id, user_id, role)
-                self._storage.invitations.delete_by(organization_id, user_id)
+                self._withdraw_invitations(organization_id, user_id, by)
                 keep = session.token_hash if session is not None else None
                 ended = self._accounts.delete_sessions(user_id, keep)
             member = self.member(organization_id, user_id)
+            subject = Subject(SubjectKind.MEMBER, user_id, member.email)
+            differing = differences({"role": before}, {"role": role})
+            self._audit.record(by, organization_id, Action.MEMBER_CHANGE, subject, differing)
         self._accounts.recent.roles.forget((organization_id, user_id))
         self._accounts.recent.sessions.forget(*ended)
         return member
 
-    def remove_member(self, organization_id: UUID, user_id: UUID, remover: Role) -> None:
+    def remove_member(
+        self, organization_id: UUID, user_id: UUID, remover: Role, *, by: Origin
+    ) -> None:
         """Remove a member; raises NotFound, Forbidden or Conflict (the last owner).
 
         What he has invited others to is withdrawn.
         """
         with self._storage.transaction():
             self._may_touch(organization_id, user_id, remover, leaves=True)
+            member = self.member(organization_id, user_id)
             self._storage.memberships.remove(organization_id, user_id)
-            self._storage.invitations.delete_by(organization_id, user_id)
+            self._withdraw_invitations(organization_id, user_id, by)
+            subject = Subject(SubjectKind.MEMBER, user_id, member.email)
+            removed = differences({"role": member.role}, None)
+            self._audit.record(by, organization_id, Action.MEMBER_REMOVE, subject, removed)
         self._accounts.recent.roles.forget((organization_id, user_id))
+
+    def _withdraw_invitations(self, organization_id: UUID, user_id: UUID, by: Origin) -> None:
+        """End what the member has invited others to."""
+        for invitation in self._storage.invitations.of_organization(organization_id):
+            if invitation.invited_by == user_id:
+                told = differences(told_of(invitation), None)
+                subject = subject_of(invitation)
+                action = Action.INVITATION_WITHDRAW
+                self._audit.record(by, organization_id, action, subject, told)
+        self._storage.invitations.delete_by(organization_id, user_id)
 
     def keys(self, organization_id: UUID) -> Sequence[ApiKey]:
         """The organisation's API keys, oldest first."""
         return self._storage.api_keys.of_organization(organization_id)
 
     def add_key(
-        self, organization_id: UUID, draft: ApiKeyDraft, granter: Role
+        self, organization_id: UUID, draft: ApiKeyDraft, granter: Role, *, by: Origin
     ) -> tuple[str, ApiKey]:
         """Make an API key; its token is returned this once."""
         may_grant(granter, draft.role)
         if draft.expires_at is not None and draft.expires_at <= self._clock():
             raise InvalidFields.of("expires_at", "lies in the past; the key would never work")
-        return self._accounts.new_key(organization_id, draft.name, draft.role, draft.expires_at)
+        with self._storage.transaction():
+            token, key = self._accounts.new_key(
+                organization_id, draft.name, draft.role, draft.expires_at
+            )
+            self._record_key(by, Action.API_KEY_CREATE, key, differences(None, _told_of_key(key)))
+        return token, key
 
-    def delete_key(self, organization_id: UUID, key_id: UUID, remover: Role) -> None:
+    def delete_key(self, organization_id: UUID, key_id: UUID, remover: Role, *, by: Origin) -> None:
         """End an API key at once; raises NotFound, or Forbidden for a key with a larger role."""
         key = next((key for key in self.keys(organization_id) if key.id == key_id), None)
         if key is not None and not remover.includes(key.role):
             raise Forbidden(f"The role {remover} may not delete a key of the role {key.role}.")
-        if key is None or not self._storage.api_keys.delete(organization_id, key_id):
-            raise NotFound("There is no such API key.")
+        with self._storage.transaction():
+            if key is None or not self._storage.api_keys.delete(organization_id, key_id):
+                raise NotFound("There is no such API key.")
+            self._record_key(by, Action.API_KEY_DELETE, key, differences(_told_of_key(key), None))
         self._accounts.recent.keys.forget(key.token_hash)
 
     def business_code(self, organization_id: UUID) -> BusinessCode:
@@ -175,9 +228,29 @@ class OrganizationService:
             raise NotFound("The organization has no business code yet; set it with PUT.")
         return code
 
-    def set_business_code(self, organization_id: UUID, code: BusinessCode) -> None:
+    def set_business_code(self, organization_id: UUID, code: BusinessCode, *, by: Origin) -> None:
         """Set what the business code encodes."""
-        self._storage.organizations.set_business_code(organization_id, code, self._clock())
+        subject = Subject(SubjectKind.BUSINESS_CODE, None, "")
+        with self._storage.transaction():
+            before = self._storage.organizations.business_code(organization_id)
+            self._storage.organizations.set_business_code(organization_id, code, self._clock())
+            old = None if before is None else {"content": _content(before)}
+            # Compared first: a new password is a change, even though it is not shown.
+            changes = {
+                name: Change(_without_passwords(change.before), _without_passwords(change.after))
+                for name, change in differences(old, {"content": _content(code)}).items()
+            }
+            self._audit.record(by, organization_id, Action.BUSINESS_CODE_SET, subject, changes)
+
+    def _record(
+        self, by: Origin, action: Action, organization: Organization, changes: Changes
+    ) -> None:
+        subject = Subject(SubjectKind.ORGANIZATION, organization.id, organization.slug)
+        self._audit.record(by, organization.id, action, subject, changes)
+
+    def _record_key(self, by: Origin, action: Action, key: ApiKey, changes: Changes) -> None:
+        subject = Subject(SubjectKind.API_KEY, key.id, key.name)
+        self._audit.record(by, key.organization_id, action, subject, changes)
 
     def _free_slug(self, name: str) -> str:
         base = organization_slug(name)
@@ -208,3 +281,30 @@ def may_grant(granter: Role, role: Role) -> None:
     """Raise Forbidden for a role above one's own."""
     if not granter.includes(role):
         raise Forbidden(f"The role {granter} may not grant the role {role}.")
+
+
+def _told(organization: Organization) -> dict[str, object]:
+    """What the audit log tells of an organisation."""
+    return {"name": organization.name, "slug": organization.slug}
+
+
+def _told_of_key(key: ApiKey) -> dict[str, object]:
+    """What the audit log tells of an API key: nothing of its token."""
+    return {"name": key.name, "role": key.role, "expires_at": key.expires_at}
+
+
+def _content(code: BusinessCode) -> Any:
+    """What a business code encodes, as it was sent."""
+    return code.content if code.document is None else msgspec.json.decode(code.document)
+
+
+def _without_passwords(content: Any) -> Any:
+    """A content without the password of a Wi-Fi network, in either way to write one."""
+    if isinstance(content, dict):
+        return {
+            name: _HIDDEN if name == "password" else _without_passwords(value)
+            for name, value in content.items()
+        }
+    if isinstance(content, str) and content.lstrip()[:5].upper() == "WIFI:":
+        return f"WIFI:{_HIDDEN}"
+    return content

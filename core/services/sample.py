@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from core.domain.accounts import Organization, OrganizationDraft, User
+from core.domain.audit import Origin
 from core.domain.codes import Code, CodeDraft
 from core.domain.scans import Scan
 from core.services import Services
@@ -35,10 +36,12 @@ _BOT_SHARE = 0.06
 _RETURNING = 0.25
 
 
-def create_organization(services: Services, owner: User) -> tuple[Organization, list[Code]]:
+def create_organization(
+    services: Services, owner: User, by: Origin
+) -> tuple[Organization, list[Code]]:
     """The sample organisation and its codes; raises Conflict where there is one already."""
     organization = services.organizations.found(
-        OrganizationDraft(name="Sample Restaurant", slug="sample"), owner
+        OrganizationDraft(name="Sample Restaurant", slug="sample"), owner, by=by
     )
     drafts = [
         CodeDraft(
@@ -49,7 +52,7 @@ def create_organization(services: Services, owner: User) -> tuple[Organization, 
         )
         for title, slug, tags, _ in _CODES
     ]
-    return organization, list(services.codes.create_many(organization.id, drafts, None))
+    return organization, list(services.codes.create_many(organization.id, drafts, None, by=by))
 
 
 def scans(codes: list[Code], until: datetime, days: int, chance: random.Random) -> Iterator[Scan]:

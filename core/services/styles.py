@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from msgspec import UNSET, UnsetType
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
+from core.domain.audit import Action, Changes, Origin, Subject, SubjectKind, differences
 from core.domain.logos import Logo
 from core.domain.looks import (
     NO_LOGO,
@@ -24,6 +25,7 @@ from core.domain.looks import (
 from core.domain.validation import read
 from core.errors import Conflict, FieldProblem, InvalidFields, NotFound
 from core.ports import Storage
+from core.services.audit import Audit
 from core.services.recent import Recall
 from core.settings import ImagesSettings
 
@@ -61,12 +63,14 @@ class Styles:
     def __init__(
         self,
         storage: Storage,
+        audit: Audit,
         settings: ImagesSettings,
         clock: Callable[[], datetime],
         prove: Prove,
         plans: Recall[Any, Any],
     ) -> None:
         self._storage = storage
+        self._audit = audit
         self._settings = settings
         self._clock = clock
         self._prove = prove
@@ -80,7 +84,7 @@ class Styles:
         """Changes from untyped input; raises InvalidFields with every bad field."""
         return _read(StyleChanges, data)
 
-    def create(self, organization_id: UUID, draft: StyleDraft) -> Style:
+    def create(self, organization_id: UUID, draft: StyleDraft, *, by: Origin) -> Style:
         """Store a new style; raises Conflict, or InvalidFields for a look that does not work."""
         limit = self._settings.max_styles
         if len(self.list(organization_id)) >= limit:
@@ -98,7 +102,9 @@ class Styles:
             created_at=now,
             updated_at=now,
         )
-        self._storage.styles.add(style)
+        with self._storage.transaction():
+            self._storage.styles.add(style)
+            self._record(by, Action.STYLE_CREATE, style, differences(None, _told(style)))
         self._plans.clear()
         return style
 
@@ -113,7 +119,9 @@ class Styles:
         """The organisation's styles, by name."""
         return self._storage.styles.of_organization(organization_id)
 
-    def change(self, organization_id: UUID, style_id: UUID, changes: StyleChanges) -> Style:
+    def change(
+        self, organization_id: UUID, style_id: UUID, changes: StyleChanges, *, by: Origin
+    ) -> Style:
         """Apply the changes; raises NotFound, Conflict or InvalidFields."""
         style = self.get(organization_id, style_id)
         wanted = replace(
@@ -129,15 +137,21 @@ class Styles:
         if wanted.look != style.look:
             self._proven(organization_id, wanted.look)
         wanted = replace(wanted, updated_at=self._clock())
-        if not self._storage.styles.update(wanted):
-            raise NotFound("There is no such style.")
+        with self._storage.transaction():
+            if not self._storage.styles.update(wanted):
+                raise NotFound("There is no such style.")
+            differing = differences(_told(style), _told(wanted))
+            self._record(by, Action.STYLE_CHANGE, style, differing)
         self._plans.clear()
         return wanted
 
-    def delete(self, organization_id: UUID, style_id: UUID) -> None:
+    def delete(self, organization_id: UUID, style_id: UUID, *, by: Origin) -> None:
         """Remove the style; raises NotFound, or Conflict where codes have it."""
-        if not self._storage.styles.delete(organization_id, style_id):
-            raise NotFound("There is no such style.")
+        style = self.get(organization_id, style_id)
+        with self._storage.transaction():
+            if not self._storage.styles.delete(organization_id, style_id):
+                raise NotFound("There is no such style.")
+            self._record(by, Action.STYLE_DELETE, style, differences(_told(style), None))
         self._plans.clear()
 
     def resolve(
@@ -224,9 +238,18 @@ class Styles:
             )
         return logo
 
+    def _record(self, by: Origin, action: Action, style: Style, changes: Changes) -> None:
+        subject = Subject(SubjectKind.STYLE, style.id, style.name)
+        self._audit.record(by, style.organization_id, action, subject, changes)
+
     def _proven(self, organization_id: UUID, look: Look) -> Look:
         self._prove(organization_id, look, self.logo(organization_id, look))
         return look
+
+
+def _told(style: Style) -> dict[str, object]:
+    """What the audit log tells of a style."""
+    return {"name": style.name, "default": style.is_default, **asdict(style.look)}
 
 
 def _read(kind: type[_Sent], data: object) -> _Sent:

@@ -17,6 +17,7 @@ from falcon.testing import Result, TestClient
 
 from core.app import Application, create_app
 from core.domain.accounts import Credentials, Invitation, OrganizationDraft, Role
+from core.domain.audit import OPERATOR
 from core.domain.codes import BusinessCode, Code, CodeDraft
 from core.domain.logos import Logo, LogoInfo, LogoType
 from core.domain.looks import PLAIN, Style
@@ -156,18 +157,22 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Seed]:
 
 def _tenant(app: Application, slug: str) -> Tenant:
     services = app.services
-    organization = services.organizations.found(OrganizationDraft(slug.title(), slug), None)
+    organization = services.organizations.found(
+        OrganizationDraft(slug.title(), slug), None, by=OPERATOR
+    )
     code = services.codes.create(
-        organization.id, CodeDraft(destination=f"https://{slug}.example/menu", slug=f"{slug}-menu")
+        organization.id,
+        CodeDraft(destination=f"https://{slug}.example/menu", slug=f"{slug}-menu"),
+        by=OPERATOR,
     )
     services.organizations.set_business_code(
-        organization.id, BusinessCode(f"https://{slug}.example")
+        organization.id, BusinessCode(f"https://{slug}.example"), by=OPERATOR
     )
     users, cookies, keys = {}, {}, {}
     for role in Role:
         email = f"{role}@{slug}.example"
         user = services.accounts.add_user(email, PASSWORD, role.value)
-        services.organizations.add_membership(organization.id, user, role)
+        services.organizations.add_membership(organization.id, user, role, by=OPERATOR)
         token, _, _ = services.accounts.sign_in(Credentials(email, Secret(PASSWORD)))
         users[role], cookies[role] = user.id, f"quietzone={token}"
         keys[role], _ = services.accounts.new_key(organization.id, role.value, role, None)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from core.app import Application
+from core.domain.audit import OPERATOR
 from core.domain.codes import CodeDraft
 from core.services.archives import CATALOGUE
 from tests.contract.reading import grey, read
@@ -39,7 +40,7 @@ def catalogue(archive: zipfile.ZipFile) -> list[dict[str, str]]:
 
 
 def add(app: Application, tenant: Tenant, *drafts: CodeDraft) -> None:
-    app.services.codes.create_many(tenant.id, drafts, None)
+    app.services.codes.create_many(tenant.id, drafts, None, by=OPERATOR)
 
 
 def draft(slug: str, **values: Any) -> CodeDraft:

@@ -9,13 +9,14 @@ import pytest
 
 from core.app import Application, create_app
 from core.domain.accounts import Role
+from core.domain.audit import OPERATOR
 from core.services.monitor import IN_CACHE
 from tests.http.conftest import PASSWORD, Api, Clock, Tenant
 
 
 @pytest.fixture
 def operator(app: Application, owner: Api) -> Api:
-    app.services.accounts.set_operator("owner@acme.example", True)
+    app.services.accounts.set_operator("owner@acme.example", True, by=OPERATOR)
     return owner
 
 
@@ -35,9 +36,9 @@ def test_operators_alone_see_the_state_of_the_cache(
     key_id = str(acme.key_id)
     key = Api(app, {"Authorization": f"Bearer {acme.keys[Role.MEMBER]}"})
     assert key.get("/api/cache").status_code == 403
-    app.services.accounts.set_operator(key_id, True)
+    app.services.accounts.set_operator(key_id, True, by=OPERATOR)
     assert key.get("/api/cache").status_code == 200
-    app.services.accounts.set_operator(key_id, False)
+    app.services.accounts.set_operator(key_id, False, by=OPERATOR)
     assert key.get("/api/cache").status_code == 403
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from core.app import Application
 from core.domain.accounts import Role
+from core.domain.audit import OPERATOR
 from tests.http.conftest import Api, Tenant
 
 SVG = (
@@ -36,7 +37,7 @@ def admin(app: Application, acme: Tenant) -> Api:
 
 @pytest.fixture
 def url(app: Application, acme: Tenant) -> str:
-    app.services.logos.delete(acme.id, acme.logo_id)
+    app.services.logos.delete(acme.id, acme.logo_id, by=OPERATOR)
     return f"{acme.url}/logos"
 
 

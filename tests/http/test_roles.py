@@ -10,6 +10,7 @@ import pytest
 
 from core.app import Application
 from core.domain.accounts import Role
+from core.domain.audit import OPERATOR
 from core.http.request import Request
 from core.http.resources.base import Access, Resource
 from core.http.routes import ROUTES
@@ -225,7 +226,7 @@ def make_operator(app: Application, tenant: Tenant, role: Role, credential: str)
     if credential == "key":
         keys = app.services.organizations.keys(tenant.id)
         who = next(str(key.id) for key in keys if key.role is role)
-    app.services.accounts.set_operator(who, True)
+    app.services.accounts.set_operator(who, True, by=OPERATOR)
     return who
 
 
@@ -260,7 +261,7 @@ def test_an_operator_needs_no_role_and_gains_none(
     assert api.get(seed.globex.url).status_code == 404
     assert api.get(f"{seed.acme.url}/members").status_code == 403
 
-    plant.services.accounts.set_operator(who, False)
+    plant.services.accounts.set_operator(who, False, by=OPERATOR)
     assert api(method, path).status_code == 403
 
 

@@ -11,6 +11,7 @@ from falcon.testing import Result
 from PIL import Image
 
 from core.app import Application
+from core.domain.audit import OPERATOR
 from core.domain.codes import CodeDraft
 from core.domain.sheets import MM_PER_INCH, PRESETS
 from tests.http.conftest import Api, Tenant
@@ -30,7 +31,7 @@ def url(acme: Tenant) -> str:
 
 def add(app: Application, tenant: Tenant, *slugs: str, tags: tuple[str, ...] = ()) -> None:
     drafts = [CodeDraft("https://example.com/", slug=slug, tags=tags) for slug in slugs]
-    app.services.codes.create_many(tenant.id, drafts, None)
+    app.services.codes.create_many(tenant.id, drafts, None, by=OPERATOR)
 
 
 def pages(answer: Result) -> list[Image.Image]:
@@ -91,7 +92,7 @@ def test_a_caption_is_lettered_or_refused(
         CodeDraft("https://example.com/", slug=slug, title=title, tags=(slug,))
         for slug, title in titles.items()
     ]
-    app.services.codes.create_many(acme.id, drafts, None)
+    app.services.codes.create_many(acme.id, drafts, None, by=OPERATOR)
     query = {"caption": "title"}
     found = problems(owner.get(url, params=query | {"tag": "east"}))
     assert "東" in found["caption"]
@@ -114,7 +115,7 @@ def test_each_code_that_cannot_be_printed_is_named(
         CodeDraft("https://example.com/", slug="pizza", title="Menu \N{SLICE OF PIZZA}"),
         CodeDraft("https://example.com/", slug="long-" * 10 + "one"),
     ]
-    app.services.codes.create_many(acme.id, drafts, None)
+    app.services.codes.create_many(acme.id, drafts, None, by=OPERATOR)
     query = {"caption": "title", "rows": "50", "columns": "12"}
     answer = owner.get(url, params=query)
     assert answer.status_code == 422

@@ -15,6 +15,7 @@ from falcon.testing import create_environ
 
 from core.app import Application
 from core.domain.accounts import Role
+from core.domain.audit import OPERATOR
 from core.domain.codes import CodeDraft
 from core.domain.periods import Interval
 from core.domain.scans import Scan
@@ -164,7 +165,9 @@ def test_a_visitor_is_unique_once_a_code_and_day(
 def test_the_organization_has_the_sum_of_its_codes_and_nobody_elses(
     app: Application, analyst: Api, acme: Tenant, globex: Tenant
 ) -> None:
-    second = app.services.codes.create(acme.id, CodeDraft(destination="https://b.example"))
+    second = app.services.codes.create(
+        acme.id, CodeDraft(destination="https://b.example"), by=OPERATOR
+    )
     record(app, acme, "2026-05-06T08:00:00Z")
     record(app, globex, "2026-05-06T08:00:00Z", "2026-05-06T09:00:00Z")
     at = datetime(2026, 5, 5, 8, tzinfo=UTC)

@@ -10,6 +10,7 @@ import pytest
 
 from core.app import Application
 from core.domain.accounts import Role
+from core.domain.audit import OPERATOR
 from core.domain.images import ImageOptions
 from core.domain.logos import Logo, LogoInfo, LogoType
 from core.domain.looks import PLAIN, FinderShape, Look, LookOptions, ModuleShape
@@ -42,7 +43,7 @@ def admin(app: Application, acme: Tenant) -> Api:
 
 @pytest.fixture
 def url(app: Application, acme: Tenant) -> str:
-    app.services.styles.delete(acme.id, acme.style_id)
+    app.services.styles.delete(acme.id, acme.style_id, by=OPERATOR)
     return f"{acme.url}/styles"
 
 
@@ -229,24 +230,28 @@ def plans() -> Recall[Any, Any]:
 
 @pytest.fixture
 def styles(app: Application, clock: Clock, proof: Proof) -> Styles:
-    return Styles(app.services.storage, app.settings.images, clock, proof, plans())
+    return Styles(
+        app.services.storage, app.services.audit, app.settings.images, clock, proof, plans()
+    )
 
 
 def test_a_look_is_proven_before_it_is_kept(
     app: Application, styles: Styles, proof: Proof, acme: Tenant
 ) -> None:
     logo = add_logo(app, acme)
-    style = styles.create(acme.id, styles.draft({"name": "a", "logo": str(logo.info.id)}))
+    style = styles.create(
+        acme.id, styles.draft({"name": "a", "logo": str(logo.info.id)}), by=OPERATOR
+    )
     assert proof.looks == [(Look(logo=logo.info.id), logo)]
     with pytest.raises(InvalidFields):
-        styles.create(acme.id, styles.draft({"name": "b", "caption": "unreadable"}))
+        styles.create(acme.id, styles.draft({"name": "b", "caption": "unreadable"}), by=OPERATOR)
     with pytest.raises(InvalidFields):
-        styles.change(acme.id, style.id, styles.changes({"caption": "unreadable"}))
+        styles.change(acme.id, style.id, styles.changes({"caption": "unreadable"}), by=OPERATOR)
     assert style in styles.list(acme.id)
     assert len(styles.list(acme.id)) == 2  # This one and the seeded one.
 
     before = len(proof.looks)
-    styles.change(acme.id, style.id, styles.changes({"name": "c"}))
+    styles.change(acme.id, style.id, styles.changes({"name": "c"}), by=OPERATOR)
     assert len(proof.looks) == before
 
 
@@ -257,11 +262,11 @@ def test_the_most_particular_style_decides(styles: Styles, acme: Tenant) -> None
         return look
 
     assert resolved(None, None) == PLAIN
-    named = styles.create(acme.id, styles.draft({"name": "named", "color": "111"}))
-    codes = styles.create(acme.id, styles.draft({"name": "code's", "color": "222"}))
+    named = styles.create(acme.id, styles.draft({"name": "named", "color": "111"}), by=OPERATOR)
+    codes = styles.create(acme.id, styles.draft({"name": "code's", "color": "222"}), by=OPERATOR)
     assert resolved(None, None) == PLAIN
     default = styles.create(
-        acme.id, styles.draft({"name": "default", "color": "333", "default": True})
+        acme.id, styles.draft({"name": "default", "color": "333", "default": True}), by=OPERATOR
     )
     assert resolved(None, None) == default.look
     assert resolved(None, codes.id) == codes.look
@@ -275,7 +280,7 @@ def test_the_most_particular_style_decides(styles: Styles, acme: Tenant) -> None
 def test_what_is_unknown_is_named_with_every_other_mistake(
     styles: Styles, acme: Tenant, globex: Tenant
 ) -> None:
-    foreign = styles.create(globex.id, styles.draft({"name": "x"}))
+    foreign = styles.create(globex.id, styles.draft({"name": "x"}), by=OPERATOR)
     for style in (str(uuid4()), "dark", str(foreign.id)):
         options = LookOptions(color="blue", logo="x")
         with pytest.raises(InvalidFields) as error:
@@ -290,7 +295,9 @@ def test_a_logo_is_read_only_where_the_look_has_one(
     app: Application, styles: Styles, acme: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logo = add_logo(app, acme)
-    style = styles.create(acme.id, styles.draft({"name": "x", "logo": str(logo.info.id)}))
+    style = styles.create(
+        acme.id, styles.draft({"name": "x", "logo": str(logo.info.id)}), by=OPERATOR
+    )
     own = LookOptions(logo=str(logo.info.id))
     assert styles.resolve(acme.id, LookOptions(), None, style.id) == (style.look, logo)
     assert styles.resolve(acme.id, own, None, None) == (Look(logo=logo.info.id), logo)
@@ -304,7 +311,7 @@ def test_a_signed_look_needs_its_logo_and_no_permission(
     app: Application, acme: Tenant, clock: Clock, proof: Proof
 ) -> None:
     strict = type(app.settings.images)(ad_hoc_styles=False)
-    styles = Styles(app.services.storage, strict, clock, proof, plans())
+    styles = Styles(app.services.storage, app.services.audit, strict, clock, proof, plans())
     options = LookOptions(color="#123456", finder_shape=FinderShape.CIRCLE)
     look = Look(color="#123456", finder_shape=FinderShape.CIRCLE)
     assert styles.signed(acme.id, options) == (look, None)
@@ -316,8 +323,8 @@ def test_where_only_presets_are_allowed_single_fields_are_not(
     app: Application, acme: Tenant, clock: Clock, proof: Proof
 ) -> None:
     strict = type(app.settings.images)(ad_hoc_styles=False)
-    styles = Styles(app.services.storage, strict, clock, proof, plans())
-    style = styles.create(acme.id, styles.draft({"name": "x", "color": "123"}))
+    styles = Styles(app.services.storage, app.services.audit, strict, clock, proof, plans())
+    style = styles.create(acme.id, styles.draft({"name": "x", "color": "123"}), by=OPERATOR)
     assert styles.resolve(acme.id, ImageOptions(), str(style.id), None) == (style.look, None)
     options = LookOptions(color="000000", logo="none", caption="")
     with pytest.raises(InvalidFields) as error:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from core.app import create_app
 from core.domain.accounts import Credentials, Role
+from core.domain.audit import OPERATOR
 from core.domain.codes import CodeDraft
 from core.domain.images import ErrorCorrection, ImageOptions, SymbolKind
 from core.domain.looks import FinderShape, ModuleShape
@@ -226,7 +227,7 @@ def test_init_can_be_run_again_when_the_first_organization_is_gone(quietzone: Sh
     app = create_app(load(environ={"QUIETZONE_DATA": quietzone.environ["QUIETZONE_DATA"]}))
     app.services.open()
     (only,) = app.services.storage.organizations.all()
-    app.services.organizations.delete(only.id)
+    app.services.organizations.delete(only.id, by=OPERATOR)
     app.services.close()
     again = quietzone("init")
     assert again.returncode == 0, again.stderr
@@ -440,7 +441,7 @@ def leave_scans(quietzone: Shell, count: int) -> Path:
     try:
         (organization,) = services.storage.organizations.all()
         draft = CodeDraft(destination="https://example.com")
-        code = services.codes.create(organization.id, draft)
+        code = services.codes.create(organization.id, draft, by=OPERATOR)
         for n in range(count):
             visit = Visit(code.id, organization.id, services.clock(), f"192.0.2.{n}", "Phone/1.0")
             services.journal.record(visit)

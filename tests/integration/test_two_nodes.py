@@ -36,6 +36,7 @@ from msgspec.structs import replace
 
 from core.app import create_app
 from core.domain.accounts import Credentials, OrganizationDraft, Role
+from core.domain.audit import OPERATOR
 from core.domain.codes import CodeDraft
 from core.domain.validation import Secret
 from core.services import Services
@@ -187,10 +188,14 @@ class World:
 def _tenant(services: Any, slug: str) -> Tenant:
     # An owner who stays, so that everybody else may go.
     owner = services.accounts.add_user(f"owner@{slug}.example", PASSWORD)
-    organization = services.organizations.found(OrganizationDraft(slug.title(), slug), owner)
+    organization = services.organizations.found(
+        OrganizationDraft(slug.title(), slug), owner, by=OPERATOR
+    )
     token, _, _ = services.accounts.sign_in(Credentials(owner.email, Secret(PASSWORD)))
     key, _ = services.accounts.new_key(organization.id, "Owner", Role.OWNER, None)
-    services.codes.create(organization.id, CodeDraft(f"https://{slug}.example", slug=slug))
+    services.codes.create(
+        organization.id, CodeDraft(f"https://{slug}.example", slug=slug), by=OPERATOR
+    )
     return Tenant(organization.id, f"quietzone={token}", key, slug)
 
 

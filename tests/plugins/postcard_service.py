@@ -9,6 +9,7 @@ from falcon.testing import Result, TestClient
 
 from core.app import Application, create_app
 from core.domain.accounts import OrganizationDraft, Role
+from core.domain.audit import OPERATOR
 from core.domain.codes import CodeDraft
 from core.settings import load
 
@@ -17,8 +18,10 @@ def answers(app: Application) -> dict[str, object]:
     """What a caller sees of the plugin's renderer, period and cache."""
     services = app.services
     services.storage.migrate()
-    organization = services.organizations.found(OrganizationDraft("Post office"), None)
-    code = services.codes.create(organization.id, CodeDraft(destination="https://example.com"))
+    organization = services.organizations.found(OrganizationDraft("Post office"), None, by=OPERATOR)
+    code = services.codes.create(
+        organization.id, CodeDraft(destination="https://example.com"), by=OPERATOR
+    )
     token, _ = services.accounts.new_key(organization.id, "test", Role.OWNER, None)
     client = TestClient(app, headers={"Authorization": f"Bearer {token}"})
     url = f"/api/organizations/{organization.id}/qr-codes/{code.id}"

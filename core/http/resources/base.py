@@ -11,7 +11,9 @@ import falcon
 import msgspec
 from msgspec import Struct
 
-from core.domain.accounts import Role
+from core.domain.accounts import Principal, Role
+from core.domain.audit import Actor, Origin
+from core.http.client import Clients
 from core.http.request import Request
 from core.services import Services
 from core.services.limits import Policy
@@ -104,11 +106,17 @@ class Resource:
     def __init__(self, services: Services, settings: Settings) -> None:
         self.services = services
         self.settings = settings
+        self.clients = Clients(settings.http)
 
     def __init_subclass__(cls) -> None:
         # Falcon answers HEAD with 405 unless there is a responder; it drops the body itself.
         if hasattr(cls, "on_get") and not hasattr(cls, "on_head"):
             cls.on_head = cls.on_get  # type: ignore[attr-defined]
+
+    def origin(self, req: Request, principal: Principal | None = None) -> Origin:
+        """Where the request comes from; without a principal, it is of who is signed in."""
+        actor = Actor.of(principal or req.context.principal)
+        return Origin(actor, self.clients.address(req), req.context.request_id)
 
     def body(self, req: Request) -> object:
         """The decoded JSON body; raises 400, 413 or 415 as fits."""

@@ -43,7 +43,7 @@ class Codes(Resource):
     def on_post(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Create a code."""
         codes = self.services.codes
-        code = codes.create(org_id, codes.draft(self.body(req)))
+        code = codes.create(org_id, codes.draft(self.body(req)), by=self.origin(req))
         resp.location = f"{self.settings.base_url}/api/organizations/{org_id}/qr-codes/{code.id}"
         put_json(resp, CodeView.of(code, codes), 201)
 
@@ -72,7 +72,8 @@ class BulkCodes(Resource):
         """Create many codes, all or none; an Idempotency-Key makes a repetition harmless."""
         codes = self.services.codes
         key = _idempotency_key(req)
-        created = codes.create_many(org_id, codes.drafts(self.body(req)), key)
+        drafts = codes.drafts(self.body(req))
+        created = codes.create_many(org_id, drafts, key, by=self.origin(req))
         put_json(resp, CodesCreated([CodeView.of(code, codes) for code in created]), 201)
 
 
@@ -94,12 +95,12 @@ class Code(Resource):
     def on_patch(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """Change what is sent, leave the rest."""
         codes = self.services.codes
-        code = codes.change(org_id, qr_id, codes.changes(self.body(req)))
+        code = codes.change(org_id, qr_id, codes.changes(self.body(req)), by=self.origin(req))
         put_json(resp, CodeView.of(code, codes))
 
     def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
         """Remove the code and its scans."""
-        self.services.codes.delete(org_id, qr_id)
+        self.services.codes.delete(org_id, qr_id, by=self.origin(req))
         resp.status = 204
 
 

@@ -18,7 +18,6 @@ from core.domain.images import ANY, ImageOptions, Limits, SignedOptions
 from core.domain.looks import LookOptions, look_rules, options_of
 from core.domain.validation import collect, read
 from core.errors import InvalidFields, NotFound
-from core.http.client import Clients
 from core.http.conditional import names_any, not_modified
 from core.http.request import Request
 from core.http.resources.base import Answer, Answers, Bodies, Queries, Resource, put_json
@@ -138,7 +137,6 @@ class SignedImage(_Image):
         # PERF: to verify a signature takes 16 µs. What holds is remembered, and nothing else: who
         # tries signatures pushes nothing out.
         self._signed = lru_cache(_MAX_SIGNED)(self._verify)
-        self._clients = Clients(settings.http)
 
     def on_get(self, req: Request, resp: falcon.Response, signature: str, file: str) -> None:
         """Send the image, for everybody to keep, or the way to its one address."""
@@ -162,7 +160,7 @@ class SignedImage(_Image):
 
     def drawing(self, req: Request) -> Callable[[], object]:
         """Counts a drawing of the client, of whom nothing is known but his address."""
-        return lambda: self.services.limits.take(Policy.DRAWING, self._clients.subject(req))
+        return lambda: self.services.limits.take(Policy.DRAWING, self.clients.subject(req))
 
     def _verify(self, signature: str, name: str, options: SignedOptions) -> tuple[UUID, str]:
         """The code, and how the options are written; raises NotFound unless we signed both."""
@@ -244,7 +242,7 @@ class BusinessCode(Resource):
         document = None if isinstance(sent, str) else msgspec.json.encode(content).decode()
         code = StoredCode(content.encode(), document)
         self.services.images.check_content(code.content, content.limits)
-        self.services.organizations.set_business_code(org_id, code)
+        self.services.organizations.set_business_code(org_id, code, by=self.origin(req))
         put_json(resp, BusinessCodeView.of(code))
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import falcon
 
-from core.domain.accounts import Acceptance, InvitationDraft, check_email
+from core.domain.accounts import Acceptance, InvitationDraft, Principal, check_email
 from core.domain.validation import field_rules, read
 from core.http.request import Request
 from core.http.resources.base import (
@@ -44,9 +44,8 @@ class Invitations(Resource):
         A second invitation to the same address takes the place of the first.
         """
         draft = read(InvitationDraft, self.body(req), _rules)
-        context = req.context
         invitation = self.services.invitations.invite(
-            org_id, draft, context.role, context.principal.user
+            org_id, draft, req.context.role, by=self.origin(req)
         )
         put_json(resp, InvitationView.of(invitation), 201)
 
@@ -61,7 +60,9 @@ class Invitation(Resource):
         self, req: Request, resp: falcon.Response, org_id: UUID, invitation_id: UUID
     ) -> None:
         """Withdraw the invitation: its link works no longer."""
-        self.services.invitations.withdraw(org_id, invitation_id, req.context.role)
+        self.services.invitations.withdraw(
+            org_id, invitation_id, req.context.role, by=self.origin(req)
+        )
         resp.status = 204
 
 
@@ -79,5 +80,9 @@ class InvitationAcceptance(Resource):
         exists joins if its password is sent, or if it is signed in and no password is sent.
         """
         sent = read(Acceptance, self.body(req))
-        organization, role = self.services.invitations.accept(sent, req.context.principal)
+        organization, role = self.services.invitations.accept(
+            sent,
+            req.context.principal,
+            by=lambda user: self.origin(req, Principal(user=user)),
+        )
         put_json(resp, OrganizationView.of(organization, role), 201)

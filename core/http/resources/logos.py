@@ -55,7 +55,8 @@ class Logos(Resource):
         media_type = _media_type(req)
         limit = self.settings.images.max_logo_bytes
         data = read_body(req, limit, "images.max_logo_bytes")
-        logo = self.services.logos.add(org_id, req.context.query.name, media_type, data)
+        name = req.context.query.name
+        logo = self.services.logos.add(org_id, name, media_type, data, by=self.origin(req))
         resp.location = f"{self.settings.base_url}/api/organizations/{org_id}/logos/{logo.id}"
         put_json(resp, LogoView.of(logo), 201)
 
@@ -83,7 +84,7 @@ class Logo(Resource):
 
     def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID, logo_id: UUID) -> None:
         """Remove the logo, unless styles have it."""
-        self.services.logos.delete(org_id, logo_id)
+        self.services.logos.delete(org_id, logo_id, by=self.origin(req))
         resp.status = 204
 
 

@@ -56,7 +56,8 @@ class Organizations(Resource):
     def on_post(self, req: Request, resp: falcon.Response) -> None:
         """Found an organisation; the caller is its owner."""
         draft = read(OrganizationDraft, self.body(req), _slug_rules)
-        organization = self.services.organizations.found(draft, req.context.principal.user)
+        owner = req.context.principal.user
+        organization = self.services.organizations.found(draft, owner, by=self.origin(req))
         resp.location = f"{self.settings.base_url}/api/organizations/{organization.id}"
         put_json(resp, OrganizationView.of(organization, Role.OWNER), 201)
 
@@ -80,12 +81,12 @@ class Organization(Resource):
     def on_patch(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Change name or slug."""
         changes = read(OrganizationChanges, self.body(req), _slug_rules)
-        organization = self.services.organizations.change(org_id, changes)
+        organization = self.services.organizations.change(org_id, changes, by=self.origin(req))
         put_json(resp, OrganizationView.of(organization, req.context.role))
 
     def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """End the organisation with everything in it."""
-        self.services.organizations.delete(org_id)
+        self.services.organizations.delete(org_id, by=self.origin(req))
         resp.status = 204
 
 
@@ -116,13 +117,20 @@ class Member(Resource):
         """
         changes = read(MemberChanges, self.body(req))
         member = self.services.organizations.change_role(
-            org_id, user_id, changes.role, req.context.role, req.context.principal.session
+            org_id,
+            user_id,
+            changes.role,
+            req.context.role,
+            req.context.principal.session,
+            by=self.origin(req),
         )
         put_json(resp, member)
 
     def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID, user_id: UUID) -> None:
         """Remove the member; the account stays."""
-        self.services.organizations.remove_member(org_id, user_id, req.context.role)
+        self.services.organizations.remove_member(
+            org_id, user_id, req.context.role, by=self.origin(req)
+        )
         resp.status = 204
 
 
@@ -144,7 +152,9 @@ class ApiKeys(Resource):
     def on_post(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Make a key and show its token, this once."""
         draft = read(ApiKeyDraft, self.body(req))
-        token, key = self.services.organizations.add_key(org_id, draft, req.context.role)
+        token, key = self.services.organizations.add_key(
+            org_id, draft, req.context.role, by=self.origin(req)
+        )
         resp.set_header("Cache-Control", "no-store")
         put_json(resp, NewApiKeyView(token, ApiKeyView.of(key)), 201)
 
@@ -157,5 +167,7 @@ class ApiKey(Resource):
 
     def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID, key_id: UUID) -> None:
         """End the key at once."""
-        self.services.organizations.delete_key(org_id, key_id, req.context.role)
+        self.services.organizations.delete_key(
+            org_id, key_id, req.context.role, by=self.origin(req)
+        )
         resp.status = 204

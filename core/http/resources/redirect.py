@@ -16,7 +16,7 @@ from core.domain.codes import Code
 from core.domain.scans import Visit
 from core.errors import Gone, NotFound, StorageUnavailable, TooMany
 from core.http import problems
-from core.http.client import Clients, opted_out
+from core.http.client import opted_out
 from core.http.request import Request
 from core.http.resources.base import Answer, Answers, AnyQuery, Queries, Resource
 from core.services import Services
@@ -51,13 +51,12 @@ class Redirect(Resource):
 
     def __init__(self, services: Services, settings: Settings) -> None:
         super().__init__(services, settings)
-        self._clients = Clients(settings.http)
         self._country_header = settings.http.country_header
         self._opted_out = opted_out(settings.scans.opt_out)
 
     def on_get(self, req: Request, resp: falcon.Response, slug: str) -> None:
         """Send the visitor on, and count the scan before he is told where to."""
-        address = self._clients.address(req)
+        address = self.clients.address(req)
         own = self._opted_out is not None and self._opted_out(address)
         self._answer(req, resp, slug, None if own else address)
 
@@ -87,7 +86,7 @@ class Redirect(Resource):
         except NotFound:
             if count:
                 self.services.journal.miss()
-            self.services.limits.take(Policy.UNKNOWN_SLUGS, self._clients.subject(req))
+            self.services.limits.take(Policy.UNKNOWN_SLUGS, self.clients.subject(req))
             raise
 
     def _visit(self, req: Request, code: Code, address: str) -> Visit:
@@ -108,7 +107,7 @@ class Redirect(Resource):
         )
 
     def _country(self, req: Request) -> str:
-        if not self._country_header or not self._clients.is_proxied(req):
+        if not self._country_header or not self.clients.is_proxied(req):
             return ""
         country = req.get_header(self._country_header) or ""
         # Codes are two letters (ISO 3166-1). Of anything longer, the first two are another country.

@@ -30,7 +30,7 @@ class Styles(Resource):
     def on_post(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Create a style."""
         styles = self.services.styles
-        style = styles.create(org_id, styles.draft(self.body(req)))
+        style = styles.create(org_id, styles.draft(self.body(req)), by=self.origin(req))
         resp.location = f"{self.settings.base_url}/api/organizations/{org_id}/styles/{style.id}"
         put_json(resp, StyleView.of(style), 201)
 
@@ -52,10 +52,11 @@ class Style(Resource):
     def on_patch(self, req: Request, resp: falcon.Response, org_id: UUID, style_id: UUID) -> None:
         """Change what is sent, leave the rest."""
         styles = self.services.styles
-        style = styles.change(org_id, style_id, styles.changes(self.body(req)))
+        changes = styles.changes(self.body(req))
+        style = styles.change(org_id, style_id, changes, by=self.origin(req))
         put_json(resp, StyleView.of(style))
 
     def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID, style_id: UUID) -> None:
         """Remove the style, unless codes have it."""
-        self.services.styles.delete(org_id, style_id)
+        self.services.styles.delete(org_id, style_id, by=self.origin(req))
         resp.status = 204

@@ -110,13 +110,16 @@ class Drainer:
         settings: ScansSettings,
         clock: Callable[[], datetime],
         token_bytes: Callable[[int], bytes],
+        prune: Callable[[int], int] = lambda _: 0,
     ) -> None:
+        """`prune` removes up to so many rows of others that are too old; how many it were."""
         self._folder = folder
         self._store = store
         self._enrichment = enrichment
         self._settings = settings
         self._clock = clock
         self._token_bytes = token_bytes
+        self._prune = prune
         self._positions: dict[str, int] = {}
         self._salts: dict[date, bytes] = {}
         self._files: dict[str, File] = {}
@@ -387,9 +390,10 @@ class Drainer:
         before = now - timedelta(days=days) if days else None
         try:
             removed = self._store.tidy(now.astimezone(UTC).date(), before, _TIDY_BATCH)
+            removed = max(removed, self._prune(_TIDY_BATCH))
         except StorageUnavailable as error:
             # Scans are stored all the same.
-            _log.warning("what is to be removed from the scan store stays for now: %s", error)
+            _log.warning("what is to be removed for its age stays for now: %s", error)
             removed = 0
         if removed < _TIDY_BATCH:
             self._tidy_at = now + _TIDY_EVERY
