@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import click
 import msgspec
@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from core import __version__
 from core.app import Application, configure_logging, create_app
 from core.domain.accounts import ApiKey, OrganizationDraft, Role, User, check_organization_slug
-from core.domain.audit import OPERATOR, Origin
+from core.domain.audit import OPERATOR, AuditFilter, Origin
 from core.domain.content_reading import read_content
 from core.domain.images import QUIET_ZONE, ErrorCorrection, ImageOptions, SymbolKind
 from core.domain.logos import Logo, LogoType
@@ -283,6 +283,15 @@ def organization_add(name: str, slug: str | None) -> None:
     with _open(create_app()) as services:
         added = services.organizations.found(draft, None, by=_origin())
     click.echo(f"organization: {added.slug}\nid: {added.id}")
+
+
+@main.command()
+@click.argument("organization_id", type=click.UUID)
+def audit(organization_id: UUID) -> None:
+    """Write the whole audit log of an organisation as CSV, one that is deleted included."""
+    with _open(create_app()) as services:
+        for piece in services.exports.audit(organization_id, AuditFilter()):
+            sys.stdout.buffer.write(piece)
 
 
 @main.group()

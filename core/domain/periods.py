@@ -173,11 +173,22 @@ class Window(Struct, frozen=True):
 
 
 def parse_end(text: str) -> date:
-    """One end of a span from its text: a date, or a point in time with an offset (RFC 3339).
+    """One end of a span from its text, as `parse_point` reads it.
+
+    Raises ValueError for what `between` refuses in one end by itself, too.
+    """
+    value = parse_point(text)
+    problem = _problem(value)
+    if problem is not None:
+        raise ValueError(problem)
+    return value
+
+
+def parse_point(text: str) -> date:
+    """A date, or a point in time with an offset or without one, from its text (RFC 3339).
 
     A blank before the offset is a plus sign: that is what one becomes in the query of an address
-    unless it is written as %2B. Raises ValueError, with the way out, for everything else, and for
-    what `between` refuses in one end by itself.
+    unless it is written as %2B. Raises ValueError, with the way out, for everything else.
     """
     try:
         value = date.fromisoformat(text) if _DATE.fullmatch(text) else _time(text)
@@ -188,9 +199,6 @@ def parse_end(text: str) -> date:
             f"{text!r} is neither a date nor a time; write a date such as 2026-03-29, or a time "
             "such as 2026-03-29T14:00:00+02:00"
         )
-    problem = _problem(value)
-    if problem is not None:
-        raise ValueError(problem)
     return value
 
 

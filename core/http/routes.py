@@ -14,6 +14,7 @@ from core.domain.accounts import Role
 from core.http import openapi
 from core.http.request import Request
 from core.http.resources import (
+    audit,
     cache,
     codes,
     description,
@@ -163,6 +164,7 @@ ROUTES: tuple[Route, ...] = (
     Route(f"{_CODE}/scans", statistics.Scans, {"GET": Role.ANALYST}),
     Route(f"{_ORGANIZATION}/timeline", statistics.OrganizationTimeline, {"GET": Role.ANALYST}),
     Route(f"{_ORGANIZATION}/stats", statistics.OrganizationStats, {"GET": Role.ANALYST}),
+    Route(f"{_ORGANIZATION}/audit", audit.AuditLog, {"GET": Role.ADMIN}),
     Route("/api/cache", cache.Cache, {"GET": Access.OPERATOR}),
     Route("/r/{slug:segment}", redirect.Redirect, {"GET": Access.PUBLIC}),
     Route("/R/{slug:segment}", redirect.Redirect, {"GET": Access.PUBLIC}),

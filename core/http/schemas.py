@@ -19,6 +19,7 @@ from core.domain.accounts import (
     Session,
     User,
 )
+from core.domain.audit import Action, Actor, AuditEntry, Change, Subject
 from core.domain.codes import BusinessCode, Code, CodeDraft, CodePage, Instant, Tag
 from core.domain.contents import Content
 from core.domain.hosts import host_of, unicode_host
@@ -27,6 +28,7 @@ from core.domain.logos import LogoInfo, LogoType
 from core.domain.looks import FinderShape, ModuleShape, Style
 from core.domain.scans import Bots
 from core.domain.sheets import SheetOptions
+from core.services.audit import AuditSelection
 from core.services.chart import NARROWEST, WIDEST
 from core.services.codes import CodeService
 from core.services.statistics import Selection
@@ -450,6 +452,41 @@ class ScanList(Struct, frozen=True):
 
     items: Sequence[ScanView]
     next: str | None
+
+
+class AuditQuery(AuditSelection, frozen=True):
+    """Which entries are wanted: of those, the ones that precede `cursor`, which a page named."""
+
+    per_page: Annotated[int, Meta(ge=1, le=1000)] = 50
+    cursor: UUID | None = None
+
+
+class AuditEntryView(Struct, frozen=True):
+    """One change: who did what to what, what each field held before and after, and where from.
+
+    Of what was created or deleted, the fields that held something are there.
+    """
+
+    id: UUID
+    at: Instant
+    actor: Actor
+    action: Action
+    subject: Subject
+    changes: dict[str, Change]
+    address: str
+    request_id: str
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> AuditEntryView:
+        """The document of an entry."""
+        return cls(**{name: getattr(entry, name) for name in cls.__struct_fields__})
+
+
+class AuditEntryList(Struct, frozen=True):
+    """Entries, newest first; `next` is the cursor of the page after this one, null on the last."""
+
+    items: Sequence[AuditEntryView]
+    next: UUID | None
 
 
 class Health(Struct, frozen=True):

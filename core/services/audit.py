@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
 from uuid import UUID, uuid4
+
+from msgspec import Struct
 
 from core.domain.accounts import Invitation
 from core.domain.audit import (
     Action,
+    ActorKind,
     AuditEntry,
     AuditFilter,
     Changes,
@@ -20,6 +23,8 @@ from core.domain.audit import (
     first_id,
     network_of,
 )
+from core.domain.periods import parse_point
+from core.errors import FieldProblem, InvalidFields
 from core.ports import Storage
 from core.settings import Addresses, AuditSettings
 
@@ -32,6 +37,21 @@ def subject_of(invitation: Invitation) -> Subject:
 def told_of(invitation: Invitation) -> dict[str, object]:
     """What the audit log tells of an invitation: nothing of its token."""
     return {"role": invitation.role, "expires_at": invitation.expires_at}
+
+
+class AuditSelection(Struct, frozen=True):
+    """Which entries are wanted: those that fulfil everything that is given.
+
+    `actor` and `subject` are ids. `start` and `end` are a half-open window, in dates of UTC or in
+    times with an offset.
+    """
+
+    action: Action | None = None
+    actor: UUID | None = None
+    actor_kind: ActorKind | None = None
+    subject: UUID | None = None
+    start: str | None = None
+    end: str | None = None
 
 
 class Audit:
@@ -74,6 +94,25 @@ class Audit:
         )
         self._storage.audit.append(entry)
 
+    def matching(self, selection: AuditSelection, cursor: UUID | None = None) -> AuditFilter:
+        """What the storage takes; raises InvalidFields.
+
+        `cursor` is the id of the entry after which to go on.
+        """
+        problems: list[FieldProblem] = []
+        first = _bound("start", selection.start, problems)
+        end = _bound("end", selection.end, problems)
+        if problems:
+            raise InvalidFields(problems)
+        return AuditFilter(
+            action=selection.action,
+            actor=selection.actor,
+            actor_kind=selection.actor_kind,
+            subject=selection.subject,
+            first=first,
+            before=min((bound for bound in (end, cursor) if bound is not None), default=None),
+        )
+
     def entries(
         self, organization_id: UUID, matching: AuditFilter, limit: int
     ) -> Sequence[AuditEntry]:
@@ -95,3 +134,23 @@ class Audit:
                 return network_of(address)
             case Addresses.NONE:
                 return ""
+
+
+def _bound(field: str, text: str | None, problems: list[FieldProblem]) -> UUID | None:
+    """The first id of that moment; None, and one problem more, where it is none."""
+    if text is None:
+        return None
+    try:
+        return first_id(_moment(parse_point(text)))
+    except ValueError as error:
+        problems.append(FieldProblem(field, str(error)))
+        return None
+
+
+def _moment(point: date) -> datetime:
+    if not isinstance(point, datetime):
+        return datetime.combine(point, time.min, UTC)
+    if point.tzinfo is None:
+        text = point.isoformat()
+        raise ValueError(f"{text} has no offset; write {text}Z for UTC, or a date for a whole day")
+    return point

@@ -97,6 +97,7 @@ CALLS = [
     Call("GET", CODE + "/scans", Role.ANALYST, 200),
     Call("GET", ORG + "/timeline", Role.ANALYST, 200),
     Call("GET", ORG + "/stats", Role.ANALYST, 200),
+    Call("GET", ORG + "/audit", Role.ADMIN, 200),
 ]
 CALLS += [Call("HEAD", call.path, call.role, call.status) for call in CALLS if call.method == "GET"]
 

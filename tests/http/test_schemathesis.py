@@ -36,7 +36,7 @@ UNTOLD = re.compile(
     r"|POST .*/(password-resets|redeem|accept|second-factor|confirm|disable)"
     r"|PUT .*/(qr-business|password)"
     r"|PATCH .*/(\{qr_id\}|\{style_id\})"
-    r"|GET .*/(images\.zip|sheet\.\{sheet_format\}|image|image-url|timeline|stats|scans)"
+    r"|GET .*/(images\.zip|sheet\.\{sheet_format\}|image|image-url|timeline|stats|scans|audit)"
     r"|GET /i/.*"
 )
 ENDING = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 from uuid import UUID
@@ -14,8 +14,9 @@ import falcon
 import msgspec
 
 from core.domain.scans import RecordedScan
-from core.errors import FieldProblem, InvalidFields
+from core.errors import InvalidFields
 from core.http.conditional import not_modified
+from core.http.negotiation import CSV, meaningless, preferred
 from core.http.request import Request
 from core.http.resources.base import Answer as Sent
 from core.http.resources.base import Answers, Queries, Resource, put_json
@@ -29,7 +30,6 @@ from core.services.statistics import Timeline as TimelineDocument
 _CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = ScanView.__struct_fields__
-_CSV = "text/csv; charset=utf-8"
 _ONLY_IN = {"compare": ("application/json", "image/svg+xml"), "width": ("image/svg+xml",)}
 """Parameters of a timeline that not every representation of it can show."""
 _CURSOR = re.compile(r"([0-9]{1,17})-([0-9]{1,18})")
@@ -53,8 +53,8 @@ class _Timeline(Resource):
     ) -> None:
         """Send the timeline in the form that the client prefers; a chart has the title."""
         query: TimelineQuery = req.context.query
-        media_type = _preferred(req, resp, "application/json", "text/csv", "image/svg+xml")
-        problems = _meaningless(req, media_type, _ONLY_IN)
+        media_type = preferred(req, resp, "application/json", "text/csv", "image/svg+xml")
+        problems = meaningless(req, media_type, _ONLY_IN)
         name = title() if media_type == "image/svg+xml" else ""
 
         def make() -> bytes:
@@ -111,12 +111,12 @@ class Scans(Resource):
         query: ScansQuery = req.context.query
         before = _position(query.cursor) if query.cursor is not None else None
         code = self.services.codes.get(org_id, qr_id)
-        if _preferred(req, resp, "application/json", "text/csv") == "text/csv":
-            problems = _meaningless(req, "text/csv", {"per_page": ("application/json",)})
+        if preferred(req, resp, "application/json", "text/csv") == "text/csv":
+            problems = meaningless(req, "text/csv", {"per_page": ("application/json",)})
             if problems:
                 raise InvalidFields(problems)
             resp.stream = self.services.exports.scans(qr_id, before)
-            resp.content_type = _CSV
+            resp.content_type = CSV
             resp.downloadable_as = f"{code.slug}-scans.csv"
             return
         scans = self.services.statistics.latest(qr_id, before, query.per_page + 1)
@@ -167,31 +167,7 @@ def _send(req: Request, resp: falcon.Response, answer: Answer, media_type: str) 
         resp.status = 304
         return
     resp.data = answer.body
-    resp.content_type = _CSV if media_type == "text/csv" else media_type
-
-
-def _preferred(req: Request, resp: falcon.Response, *types: str) -> str:
-    """The type that the client prefers; caches are told that the answer depends on it."""
-    resp.append_header("Vary", "Accept")
-    # Names of media types know no case (RFC 9110, 8.3.1), which Falcon does not mind.
-    try:
-        return falcon.mediatypes.best_match(types, req.accept.lower()) or types[0]
-    except ValueError:
-        # The header says nothing that can be understood.
-        return types[0]
-
-
-def _meaningless(
-    req: Request, media_type: str, only_in: Mapping[str, Sequence[str]]
-) -> list[FieldProblem]:
-    """A problem for each parameter that was sent and means nothing to this representation."""
-    return [
-        FieldProblem(
-            name, f"means nothing to {media_type}; leave it out, or accept {' or '.join(types)}"
-        )
-        for name, types in only_in.items()
-        if name in req.params and media_type not in types
-    ]
+    resp.content_type = CSV if media_type == "text/csv" else media_type
 
 
 def _cursor(scan: RecordedScan) -> str:
