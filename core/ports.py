@@ -645,7 +645,7 @@ class AuditLog(Protocol):
     """
 
     def append(self, entry: AuditEntry) -> None:
-        """Store it, in the running transaction where there is one."""
+        """Store it, in the running transaction where there is one; that fails where this does."""
 
     def entries(
         self, organization_id: UUID, matching: AuditFilter, limit: int

@@ -22,6 +22,7 @@ import pytest
 import core.api
 import core.ports
 from core.api import (
+    Action,
     Drawing,
     ErrorCorrection,
     PluginContext,
@@ -37,7 +38,7 @@ from core.extension.host import GROUP, PluginHost
 from core.http.schemas import SheetQuery
 from core.services.destinations import Destinations
 from core.services.enrichment import Enrichment
-from core.settings import Settings, parse
+from core.settings import AuditSettings, Settings, parse
 from plugins.caches.memcached import MemcachedSettings
 from plugins.notifiers.smtp import SmtpSettings
 
@@ -268,6 +269,16 @@ def test_the_page_on_printing_names_every_label_sheet_and_parameter():
     table = page.split("| parameter | | left out |")[1].split("\n\n")[0]
     named = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\|([^|]*)\|", table, re.MULTILINE)))
     assert set(named) == set(SheetQuery.__struct_fields__)
+
+
+def test_the_page_on_the_audit_log_names_every_action_and_setting():
+    page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    table = page.split("| action | what has happened | `changes` |")[1].split("\n\n")[0]
+    named = re.findall(r"`(\w+\.\w+)`", " ".join(re.findall(r"^\|([^|]*)\|", table, re.MULTILINE)))
+    assert sorted(named) == sorted(action.value for action in Action)
+    told = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page, re.MULTILINE))
+    known = {field.name: field.default for field in msgspec.structs.fields(AuditSettings)}
+    assert told == {name: json.dumps(value) for name, value in known.items()}
 
 
 def test_the_page_on_caching_names_every_option_of_memcached_with_its_default():

@@ -1052,8 +1052,12 @@ class AuditLogRepository(_Repository):
             entry.address,
             entry.request_id,
         )
-        with self._connections.transaction() as database:
-            # PERF: with every change, hence by hand, as `MembershipRepository.role` is.
+        connections = self._connections
+        # PERF: written with every change, hence by hand, as `MembershipRepository.role` is, and as
+        # a part of the change without a savepoint of its own, which would take two more round
+        # trips: where it fails, the change is to be undone as well.
+        joins = connections.database.in_transaction()
+        with connections.connection() if joins else connections.transaction() as database:
             database.execute_sql(self._append, values)
 
     def entries(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
+import getpass
+import io
+import json
 import os
 import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from PIL import Image
@@ -254,6 +259,34 @@ def test_a_password_is_changed_and_never_ignored(quietzone: Shell) -> None:
     app.services.open()
     app.services.accounts.sign_in(Credentials("owner@example.com", Secret("another long phrase")))
     app.services.close()
+
+
+def test_what_commands_change_is_in_the_audit_log(quietzone: Shell) -> None:
+    quietzone("migrate")
+    made = quietzone("organization", "add", "Harbour")
+    identity = made.stdout.split()[-1]
+    words = ("--organization", "harbour", "--role", "editor", "--password-stdin")
+    quietzone("user", "add", "anna@example.com", *words, stdin="a long pass phrase\n")
+    app = create_app(load(environ={"QUIETZONE_DATA": quietzone.environ["QUIETZONE_DATA"]}))
+    app.services.open()
+    app.services.organizations.delete(UUID(identity), by=OPERATOR)
+    app.services.close()
+
+    log = quietzone("audit", identity)
+    assert log.returncode == 0, log.stderr
+    rows = list(csv.DictReader(io.StringIO(log.stdout)))
+    assert [(row["action"], row["actor_kind"], row["subject_label"]) for row in rows] == [
+        ("organization.delete", "operator", "harbour"),
+        ("member.add", "operator", "anna@example.com"),
+        ("organization.create", "operator", "harbour"),
+    ]
+    assert rows[0]["actor_name"] == ""
+    assert {row["actor_name"] for row in rows[1:]} == {getpass.getuser()}
+    assert json.loads(rows[1]["changes"]) == {"role": {"before": None, "after": "editor"}}
+    assert "pass phrase" not in log.stdout
+    nonsense = quietzone("audit", "harbour")
+    assert nonsense.returncode == 2
+    assert "Traceback" not in nonsense.stderr
 
 
 def make_key(quietzone: Shell) -> tuple[str, str]:

@@ -154,6 +154,8 @@ def test_an_unknown_section_is_refused() -> None:
         ("codes", {"slug_length": 5}, "codes.slug_length: must be at least 6; got 5"),
         ("codes", {"schemes": ["https", "JavaScript"]}, "codes.schemes: 'JavaScript' would run in"),
         ("images", {"min_size": 500, "max_size": 400}, "images.min_size: is larger than images.ma"),
+        ("audit", {"keep_days": 30}, "audit.keep_days: 30 days are too few; keep the log for 31"),
+        ("audit", {"addresses": "some"}, "must be one of full, network, none"),
         ("accounts", {"session_idle": 2, "session_lifetime": 1}, "accounts.session_idle: is long"),
         (
             "accounts",
