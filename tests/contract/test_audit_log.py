@@ -187,6 +187,23 @@ def test_the_database_refuses_to_change_or_remove_entries(backend: Backend, stat
     assert list(storage.audit.entries(ORGANIZATION, EVERYTHING, 10)) == [entry]
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_sqlite_refuses_to_replace_entries(backend: Backend) -> None:
+    storage: Any = backend.storage
+    entry = make_entry()
+    append(storage, entry)
+    with (
+        pytest.raises(peewee.IntegrityError, match="cannot be"),
+        storage._connections.transaction() as database,
+    ):
+        database.execute_sql(
+            "INSERT OR REPLACE INTO audit_entries SELECT id, organization_id, at, actor_kind,"
+            " actor_id, 'somebody else', action, subject_kind, subject_id, subject, changes,"
+            " address, request_id FROM audit_entries"
+        )
+    assert list(storage.audit.entries(ORGANIZATION, EVERYTHING, 10)) == [entry]
+
+
 def test_postgresql_refuses_to_empty_the_table(postgres_dsn: str) -> None:
     storage: Any = Backend.at("postgres", postgres_dsn).storage
     storage.open()

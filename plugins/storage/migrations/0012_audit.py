@@ -41,6 +41,12 @@ _SQLITE = (
         " WHEN OLD.at > (CAST(strftime('%s', 'now') AS INTEGER) - 2592000) * 1000000"
         " BEGIN SELECT RAISE(ABORT, 'audit entries of 30 days cannot be removed'); END"
     ),
+    # What REPLACE replaces is neither updated nor deleted, as far as triggers are asked.
+    (
+        "CREATE TRIGGER audit_entries_once BEFORE INSERT ON audit_entries"
+        " WHEN EXISTS (SELECT 1 FROM audit_entries WHERE id = NEW.id)"
+        " BEGIN SELECT RAISE(ABORT, 'audit entries cannot be replaced'); END"
+    ),
 )
 _POSTGRES = (
     (
