@@ -20,6 +20,7 @@ from core.domain.accounts import (
     Principal,
     Role,
 )
+from core.domain.audit import OPERATOR
 from core.domain.validation import Secret
 from core.errors import CodeRequired, Conflict, NotFound, Unauthenticated
 from core.settings import Settings
@@ -41,6 +42,7 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Application]
             "storage": {"backend": "postgres"},
             "plugin": {"postgres": {"dsn": request.getfixturevalue("postgres_dsn")}},
         }
+    more["limits"] = {"sign_in_account": [], "letters": []}
     app = create_app(settings_in(tmp_path, **more), clock=Clock())
     app.services.open()
     app.services.storage.migrate()
@@ -52,10 +54,12 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Application]
 def found(app: Application, *owners: str) -> UUID:
     """A new organisation with these owners."""
     services = app.services
-    organization = services.organizations.found(OrganizationDraft("Acme", "acme"), None)
+    organization = services.organizations.found(
+        OrganizationDraft("Acme", "acme"), None, by=OPERATOR
+    )
     for email in owners:
         user = services.accounts.find(email) or services.accounts.add_user(email, PHRASE)
-        services.organizations.add_membership(organization.id, user, Role.OWNER)
+        services.organizations.add_membership(organization.id, user, Role.OWNER, by=OPERATOR)
     return organization.id
 
 
@@ -78,9 +82,11 @@ def test_owners_who_end_each_other_leave_one_behind(app: Application, how: str) 
         user = people[number if how == "leave" else (number + 1) % len(people)]
         assert user is not None
         if how == "demote":
-            organizations.change_role(organization_id, user.id, Role.MEMBER, Role.OWNER)
+            organizations.change_role(
+                organization_id, user.id, Role.MEMBER, Role.OWNER, by=OPERATOR
+            )
         else:
-            organizations.remove_member(organization_id, user.id, Role.OWNER)
+            organizations.remove_member(organization_id, user.id, Role.OWNER, by=OPERATOR)
 
     ended = outcomes(*(lambda n=n: end(n) for n in range(len(people))))
     assert ended == ["", "", Conflict.__name__]
@@ -92,11 +98,13 @@ def test_of_many_who_accept_an_invitation_one_does(
     app: Application, email: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     organization_id, invitations = found(app, "bob@example.com"), app.services.invitations
-    invitations.invite(organization_id, InvitationDraft(email, Role.EDITOR), Role.OWNER, None)
+    invitations.invite(
+        organization_id, InvitationDraft(email, Role.EDITOR), Role.OWNER, by=OPERATOR
+    )
     link = token(sent(app, caplog)[-1])
 
     def accept() -> None:
-        invitations.accept(Acceptance(link, Secret(PHRASE)), Principal())
+        invitations.accept(Acceptance(link, Secret(PHRASE)), Principal(), by=lambda _: OPERATOR)
 
     assert outcomes(*[accept] * 4) == ["", *[NotFound.__name__] * 3]
     members = app.services.organizations.members(organization_id)
@@ -106,7 +114,7 @@ def test_of_many_who_accept_an_invitation_one_does(
 def test_of_many_who_invite_one_address_the_last_one_holds(app: Application) -> None:
     organization_id, invitations = found(app, EMAIL), app.services.invitations
     draft = InvitationDraft("new@example.com", Role.EDITOR)
-    calls = [lambda: invitations.invite(organization_id, draft, Role.OWNER, None)] * 4
+    calls = [lambda: invitations.invite(organization_id, draft, Role.OWNER, by=OPERATOR)] * 4
     assert outcomes(*calls) == [""] * 4
     assert len(invitations.list(organization_id)) == 1
 

@@ -18,6 +18,8 @@ from core.domain.accounts import Role
 from core.domain.audit import (
     OPERATOR,
     Action,
+    Actor,
+    ActorKind,
     AuditEntry,
     AuditFilter,
     Subject,
@@ -31,6 +33,8 @@ from core.http.routes import ROUTES
 from core.services import exports
 from tests.http.conftest import LOGO, PASSWORD, Api, Clock, Seed, Tenant
 from tests.http.test_roles import CALLS, ORG, Call, caller
+from tests.letters import sent as sent_letters
+from tests.letters import token
 
 CSV = {"Accept": "text/csv"}
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
@@ -164,7 +168,8 @@ def test_changes_that_fail_leave_no_entry(app: Application, owner: Api, acme: Te
         ),
         ("PATCH", f"/qr-codes/{acme.code.id}", {"valid_until": "x"}, 422),
         ("PATCH", "", {"slug": "globex"}, 409),
-        ("POST", "/members", {"email": "owner@acme.example", "role": "member"}, 409),
+        ("POST", "/invitations", {"email": "owner@acme.example", "role": "member"}, 409),
+        ("DELETE", f"/invitations/{uuid4()}", None, 404),
         ("PATCH", f"/members/{user}", {"role": "member"}, 409),
         ("DELETE", f"/members/{user}", None, 409),
         ("POST", "/styles", {"name": "seeded"}, 409),
@@ -245,7 +250,7 @@ def test_codes_that_are_created_once_are_recorded_once(
 
 
 def test_organizations_and_members(
-    app: Application, owner: Api, acme: Tenant, clock: Clock
+    app: Application, owner: Api, acme: Tenant, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = owner.post("/api/organizations", {"name": "Harbour"})
     harbour = msgspec.structs.replace(acme, id=UUID(answer.json["id"]))
@@ -265,8 +270,20 @@ def test_organizations_and_members(
     outsider = app.services.accounts.find("outsider@example.com")
     assert outsider is not None
     who = (outsider.id, "outsider@example.com")
-    owner.post(f"{acme.url}/members", {"email": "Outsider@example.com", "role": "member"})
+    sent = {"email": "Outsider@example.com", "role": "member"}
+    invited = owner.post(f"{acme.url}/invitations", sent).json
+    ends = {"role": [None, "member"], "expires_at": [None, invited["expires_at"]]}
+    of = (UUID(invited["id"]), "outsider@example.com")
+    assert newest(app, acme) == ("invitation.create", *of, ends)
+    owner.delete(f"{acme.url}/invitations/{invited['id']}")
+    gone = {"role": ["member", None], "expires_at": [invited["expires_at"], None]}
+    assert newest(app, acme) == ("invitation.withdraw", *of, gone)
+
+    owner.post(f"{acme.url}/invitations", sent)
+    joined = {"token": token(sent_letters(app, caplog)[-1]), "password": PASSWORD}
+    assert Api(app, {}).post("/api/invitations/accept", joined).status_code == 201
     assert newest(app, acme) == ("member.add", *who, {"role": [None, "member"]})
+    assert entries(app, acme)[0].actor == Actor(ActorKind.USER, *who)
     owner.patch(f"{acme.url}/members/{outsider.id}", {"role": "admin"})
     assert newest(app, acme) == ("member.change", *who, {"role": ["member", "admin"]})
     owner.delete(f"{acme.url}/members/{outsider.id}")

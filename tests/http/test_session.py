@@ -10,6 +10,7 @@ from falcon.testing import TestClient
 
 from core.app import Application, create_app
 from core.domain.accounts import Role
+from core.domain.audit import OPERATOR
 from core.domain.hosts import origin
 from core.errors import Conflict
 from core.services.tokens import token_hash
@@ -325,11 +326,11 @@ def test_with_another_role_one_signs_in_again(
 def test_owners_who_demote_each_other_at_a_time_leave_one(app: Application, acme: Tenant) -> None:
     organizations, users = app.services.organizations, acme.users
     both = (users[Role.OWNER], users[Role.ADMIN])
-    organizations.change_role(acme.id, both[1], Role.OWNER, Role.OWNER)
+    organizations.change_role(acme.id, both[1], Role.OWNER, Role.OWNER, by=OPERATOR)
 
     def demote(who: UUID) -> bool:
         try:
-            organizations.change_role(acme.id, who, Role.MEMBER, Role.OWNER)
+            organizations.change_role(acme.id, who, Role.MEMBER, Role.OWNER, by=OPERATOR)
         except Conflict:
             return False
         return True

@@ -690,7 +690,7 @@ class Members(TwoNodes):
         if self._role.newest is None:
             # As whoever accepts an invitation joins.
             organizations = self.nodes[node].services.organizations
-            organizations.add_membership(self.acme.id, self.world.person, role)
+            organizations.add_membership(self.acme.id, self.world.person, role, by=OPERATOR)
         else:
             answer = self.ask(node, "PATCH", self._membership, json={"role": role})
             assert answer.status_code == 200
