@@ -536,7 +536,9 @@ def test_the_cache_tells_its_state_and_is_cleared(quietzone: Shell) -> None:
     quietzone("init")
     told = quietzone("cache", "stats")
     assert told.returncode == 0, told.stderr
-    assert told.stdout.startswith("cache: memory, in each worker; workers counted here: 0\n")
+    assert told.stdout.startswith(
+        "cache: shared_memory, shared by all workers; workers counted here: 0\n"
+    )
     assert re.search(r"^image +minute +0 +- ", told.stdout, re.MULTILINE)
     assert re.search(r"^session +start +0 +- ", told.stdout, re.MULTILINE)
     only = quietzone("cache", "stats", "timeline").stdout

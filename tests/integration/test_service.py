@@ -267,7 +267,7 @@ def test_on_defaults_all_that_is_kept_lies_in_the_data_folder(tmp_path: Path) ->
     with Service(tmp_path) as service:
         service.sign_in()
         names = {path.name.partition(".db")[0] for path in service.data.iterdir()}
-    assert names == {"quietzone", "image-signing.key", "journal", "cache.meters"}
+    assert names == {"quietzone", "image-signing.key", "journal", "cache.meters", "cache.shared"}
     assert set(ROOT.iterdir()) == before
 
 

@@ -139,7 +139,9 @@ def test_a_list_that_is_missing_or_wrong_stops_the_start(file, content, reason):
     settings = parse(
         {
             "service": {"data": str(file.parent)},
-            "plugins": {"enabled": ["segno", "png", "sqlite", "shared_memory", "domain_list"]},
+            "plugins": {
+                "enabled": ["segno", "png", "sqlite", "shared_memory", "log", "domain_list"]
+            },
             "plugin": {"domain_list": {"path": str(file)}},
         },
         {},
@@ -150,7 +152,7 @@ def test_a_list_that_is_missing_or_wrong_stops_the_start(file, content, reason):
 
 
 def test_a_list_needs_a_path():
-    enabled = ["segno", "png", "sqlite", "shared_memory", "domain_list"]
+    enabled = ["segno", "png", "sqlite", "shared_memory", "log", "domain_list"]
     with pytest.raises(ConfigurationError, match=r"plugin\.domain_list\.path: is required"):
         create_app(parse({"plugins": {"enabled": enabled}}, {}))
 
