@@ -20,6 +20,7 @@ from core.http.headers import Headers, Sharing
 from core.http.middleware import Gate, Tracing
 from core.http.request import Request
 from core.http.resources.session import cookie_name
+from core.http.response import Response
 from core.ports import ScanStore
 from core.services import Components, Services, utc_now
 from core.settings import Settings, load
@@ -27,7 +28,7 @@ from core.settings import Settings, load
 _TALKATIVE = ("PIL", "fontTools", "peewee", "playhouse")
 
 
-class Application(falcon.App[Request, falcon.Response]):
+class Application(falcon.App[Request, Response]):
     """The WSGI application, with what belongs to it."""
 
     # NOTE: Falcon refuses such methods before any middleware is asked, and the answer would have
@@ -55,13 +56,15 @@ def create_app(
     settings = settings or load()
     host = load_plugins(settings)
     services = Services(settings, choose(settings, host), clock, token_bytes, seconds)
+    headers = Headers(settings)
     app = Application(
         request_type=Request,
+        response_type=Response,
         middleware=[
-            Tracing(settings.log.requests, Headers(settings)),
+            Tracing(settings.log.requests, headers),
             *([Events(settings, clock)] if settings.log.security else ()),
             *([Sharing(settings)] if settings.http.cors_origins else ()),
-            Gate(services, settings, cookie_name(settings.base_url)),
+            Gate(services, settings, headers, cookie_name(settings.base_url)),
         ],
     )
     app.settings, app.host, app.services = settings, host, services

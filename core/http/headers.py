@@ -5,7 +5,7 @@ docs/security.md says why each of these headers is as it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import falcon
@@ -36,24 +36,31 @@ class Headers:
 
     def __init__(self, settings: Settings) -> None:
         http = settings.http
-        plain = [
-            ("X-Content-Type-Options", "nosniff"),
-            ("Content-Security-Policy", DOCUMENT),
-            ("Referrer-Policy", REFERRER),
-            ("Cache-Control", "no-store"),
-        ]
+        plain = {
+            "x-content-type-options": "nosniff",
+            "content-security-policy": DOCUMENT,
+            "referrer-policy": REFERRER,
+            "cache-control": "no-store",
+        }
         if http.cors_origins:
             # Also where no origin is named: what is kept for one must not be shown to another.
-            plain.append(("Vary", "Origin"))
-        secure = [*plain]
+            plain["vary"] = "Origin"
+        secure = {**plain}
         if http.hsts_seconds:
-            secure.append(("Strict-Transport-Security", f"max-age={http.hsts_seconds}"))
-        # PERF: two lists for the life of the process; to make one takes longer than to send it.
+            secure["strict-transport-security"] = f"max-age={http.hsts_seconds}"
+        # PERF: made once for the life of the process; to make them takes longer than to send them.
         self._plain, self._secure = plain, secure
         self._usual = secure if origin(settings.base_url).startswith("https:") else plain
         self._clients = Clients(http)
 
-    def of(self, env: dict[str, Any]) -> Pairs:
+    def behind_a_sign_in(self, *varying: str) -> Mapping[str, str]:
+        """What replaces some of them where an answer depends on who asks, as these headers tell."""
+        vary = ", ".join([*([self._plain["vary"]] if "vary" in self._plain else []), *varying])
+        # Nothing of it may be kept by a shared cache, nor shown to whoever signs in next by a
+        # browser's own.
+        return {"cache-control": "private, no-cache", "vary": vary}
+
+    def of(self, env: dict[str, Any]) -> Mapping[str, str]:
         """The headers of the answer to a request, by what WSGI tells of it (PEP 3333)."""
         proto = env.get("HTTP_X_FORWARDED_PROTO")
         if proto is not None and self._clients.trusts(env.get("REMOTE_ADDR", "")):

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import falcon
@@ -20,9 +21,10 @@ from core.http.headers import Headers
 from core.http.problems import rate_limit
 from core.http.request import Request
 from core.http.resources.base import Access, AnyQuery, Resource
+from core.http.response import Response
 from core.services import Services
 from core.services.limits import Policy
-from core.settings import Settings
+from core.settings import Limit, Settings
 
 _access_log = logging.getLogger("quietzone.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -52,20 +54,20 @@ class Tracing:
         self._log = log_requests
         self._headers = headers
 
-    def process_request(self, req: Request, resp: falcon.Response) -> None:
+    def process_request(self, req: Request, resp: Response) -> None:
         """Take over the caller's id where it is a sound one, else draw one."""
         given = req.env.get("HTTP_X_REQUEST_ID")
         sound = given is not None and _REQUEST_ID.fullmatch(given)
         # PERF: as random as a UUID, and made in a quarter of the time.
-        req.context.request_id = given if given and sound else os.urandom(16).hex()
+        request_id = req.context.request_id = given if given and sound else os.urandom(16).hex()
         req.context.started = time.perf_counter()
-        resp.set_headers(self._headers.of(req.env))
+        resp.preset(self._headers.of(req.env))
+        resp.preset({"x-request-id": request_id})
 
     def process_response(
         self, req: Request, resp: falcon.Response, resource: object, req_succeeded: bool
     ) -> None:
-        """Send the id, and write the line of the log."""
-        resp.set_header("X-Request-ID", req.context.request_id)
+        """Write the line of the log."""
         if self._log:
             # The path is quoted by repr, so that no request can forge a line; no address is logged.
             _access_log.info(
@@ -84,16 +86,17 @@ class Gate:
     A resource that declares no rule for a method is never called (`routes.install` refuses it).
     """
 
-    def __init__(self, services: Services, settings: Settings, cookie_name: str) -> None:
+    def __init__(
+        self, services: Services, settings: Settings, headers: Headers, cookie_name: str
+    ) -> None:
         self._accounts = services.accounts
         self._limits = services.limits
         self._clients = Clients(settings.http)
-        self._policies = {
-            policy: ", ".join(
-                f'"{name}";q={limit.requests};w={limit.seconds}'
-                for name, limit in services.limits.described(policy)
-            )
+        self._by_cookie = headers.behind_a_sign_in("Cookie")
+        self._signed_in = {
+            policy: {**headers.behind_a_sign_in("Authorization", "Cookie"), **limits}
             for policy in Policy
+            for limits in [_described(services.limits.described(policy))]
         }
         self._origin = origin(settings.base_url)
         http = settings.http
@@ -103,7 +106,7 @@ class Gate:
         self._queries: dict[tuple[type[Struct] | None, str], Struct] = {}
 
     def process_resource(
-        self, req: Request, resp: falcon.Response, resource: object, params: dict[str, Any]
+        self, req: Request, resp: Response, resource: object, params: dict[str, Any]
     ) -> None:
         """Raise Unauthenticated, NotFound, Forbidden or InvalidFields, or fill the context."""
         assert isinstance(resource, Resource)
@@ -117,15 +120,10 @@ class Gate:
             self._limits.take(Policy.SIGN_IN_ADDRESS, self._clients.subject(req))
         if rule is Access.ANYBODY:
             req.context.principal = self._person(req)
-            resp.set_header("Cache-Control", "private, no-cache")
-            resp.append_header("Vary", "Cookie")
+            resp.preset(self._by_cookie)
         elif rule is not Access.PUBLIC:
             req.context.principal = principal = self._principal(req)
             self._limit(resp, resource.policies.get(method) or _USUAL[method], principal)
-            # Nothing behind a sign-in may be kept by a shared cache, nor shown to whoever signs in
-            # next by a browser's own.
-            resp.set_header("Cache-Control", "private, no-cache")
-            resp.append_header("Vary", "Authorization, Cookie")
             if rule is Access.PERSON and principal.user is None:
                 raise Forbidden("An API key cannot do this; sign in as a person.")
             if rule is Access.OPERATOR and not principal.operator:
@@ -140,15 +138,13 @@ class Gate:
                 )
         self._read_query(req, resource, method)
 
-    def _limit(self, resp: falcon.Response, policy: Policy, principal: Principal) -> None:
+    def _limit(self, resp: Response, policy: Policy, principal: Principal) -> None:
         """Count the request, and tell how many are left (draft-ietf-httpapi-ratelimit-headers)."""
-        described = self._policies[policy]
-        if described:
-            resp.set_header("RateLimit-Policy", described)
-            standing = self._limits.take(policy, principal.subject)
-            if standing is not None:
-                told = rate_limit(standing.name, standing.left, standing.seconds)
-                resp.set_header("RateLimit", told)
+        resp.preset(self._signed_in[policy])
+        standing = self._limits.take(policy, principal.subject)
+        if standing is not None:
+            told = rate_limit(standing.name, standing.left, standing.seconds)
+            resp.preset({"ratelimit": told})
 
     def _person(self, req: Request) -> Principal:
         """Who is signed in by the cookie, or nobody."""
@@ -209,3 +205,9 @@ class Gate:
         elif req.params:
             reason = "unknown; no query parameter is known here"
             raise InvalidFields([FieldProblem(name, reason) for name in req.params])
+
+
+def _described(limits: Sequence[tuple[str, Limit]]) -> dict[str, str]:
+    """The header RateLimit-Policy, where there are limits."""
+    told = [f'"{name}";q={limit.requests};w={limit.seconds}' for name, limit in limits]
+    return {"ratelimit-policy": ", ".join(told)} if told else {}

@@ -14,6 +14,7 @@ from core import errors
 from core.errors import FieldProblem
 from core.http.headers import DOCUMENT, REFERRER
 from core.http.request import Request
+from core.http.response import Response
 
 _log = logging.getLogger("quietzone.errors")
 
@@ -55,7 +56,7 @@ _KINDS: tuple[tuple[type[errors.QuietzoneError], int, str, str], ...] = (
 )
 
 
-def install(app: falcon.App[Request, falcon.Response]) -> None:
+def install(app: falcon.App[Request, Response]) -> None:
     """Have `app` answer every error, its own and ours, with a problem document."""
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(errors.QuietzoneError, _ours)

@@ -33,6 +33,7 @@ from core.http.resources import (
     styles,
 )
 from core.http.resources.base import Access, Resource, Rule
+from core.http.response import Response
 from core.services import Services
 from core.settings import Settings
 
@@ -204,9 +205,7 @@ _USUAL_LENGTH = 36
 _uuid = lru_cache(4096)(UUID)
 
 
-def install(
-    app: falcon.App[Request, falcon.Response], services: Services, settings: Settings
-) -> None:
+def install(app: falcon.App[Request, Response], services: Services, settings: Settings) -> None:
     """Add every route to `app`.
 
     Refuses a responder without a rule and a rule without responder, and a responder that does not

@@ -73,16 +73,18 @@ _Key = tuple[Policy, int, Subject]
 class _Window:
     """What a process knows of one subject under one limit."""
 
-    __slots__ = ("before", "counted", "given", "is_settled", "part")
+    __slots__ = ("before", "counted", "given", "part", "until")
 
-    def __init__(self, part: int, before: list[int], *, is_settled: bool) -> None:
+    def __init__(self, part: int, before: list[int], until: float) -> None:
         self.part = part
         # The parts before, the oldest first.
         self.before = before
-        self.is_settled = is_settled
-        # What all have taken in this part, as far as is known, and what is left of it to us.
+        # When it has to be read again.
+        self.until = until
+        # What all have taken in this part, as far as is known; and what we may still give out of
+        # it, by the numbers that are left after each.
         self.counted = 0
-        self.given = 0
+        self.given = iter(range(0))
 
     @property
     def used(self) -> int:
@@ -122,34 +124,33 @@ class Limits:
 
         Raises TooMany where a limit is reached; who is refused is not counted.
         """
-        standing = None
+        now, standing = self._clock(), None
         for number, limit in enumerate(self._policies[policy]):
-            now = self._clock()
-            left, seconds = self._take(policy, number, limit, subject, now)
-            if left < 0:
-                name = self._names[policy][number]
-                raise TooMany(policy, name, limit.requests, limit.seconds, seconds)
+            key = policy, number, subject
+            known = self._windows.get(key)
+            # PERF: most have something left that was taken for them before; the numbers of an
+            # iterator are given out one by one without a lock.
+            left = (
+                next(known[0].given, None) if known is not None and now < known[0].until else None
+            )
+            if left is None:
+                left = self._refill(key, limit, now)
+            length = limit.seconds / _PARTS
             if standing is None or left < standing.left:
-                standing = Standing(self._names[policy][number], left, seconds)
+                name = self._names[policy][number]
+                standing = Standing(name, left, math.ceil(length - now % length))
         return standing
 
-    def _take(
-        self, policy: Policy, number: int, limit: Limit, subject: Subject, now: float
-    ) -> tuple[int, int]:
-        """How many are left, -1 where there was none to take, and when there may be more."""
+    def _refill(self, key: _Key, limit: Limit, now: float) -> int:
+        """Take some more, and the first of them; how many are left. Raises TooMany."""
         length = limit.seconds / _PARTS
         part = int(now // length)
         into = now - part * length
-        key = policy, number, subject
         known = self._windows.get(key)
         window = known[0] if known is not None else None
-        if window is None or window.part != part or not (window.is_settled or into < _SETTLING):
-            window = self._read(key, part, is_settled=into >= _SETTLING)
-        with self._lock:
-            if window.given > 0:
-                window.given -= 1
-                return limit.requests - window.used + window.given, math.ceil(length - into)
-            free = limit.requests - window.used
+        if window is None or window.part != part or now >= window.until:
+            window = self._read(key, part, length, into)
+        free = limit.requests - window.used
         if free > 0:
             many = max(1, free // _SHARE)
             told = self._cache.increment(
@@ -162,14 +163,23 @@ class Limits:
                 # Others may have taken some meanwhile, so that some of ours are beyond the limit.
                 granted = many - max(0, sum(window.before) + told - limit.requests)
                 if granted > 0:
-                    window.given += granted - 1
-                    left = max(0, limit.requests - window.used) + window.given
-                    return left, math.ceil(length - into)
-        return -1, _wait(window, limit.requests, length, into)
+                    rest = max(0, limit.requests - window.used)
+                    # Somebody else of this process may have taken some as well.
+                    left = rest + granted - 1 + sum(1 for _ in window.given)
+                    window.given = iter(range(left - 1, rest - 1, -1))
+                    return left
+        policy, number, _ = key
+        wait = _wait(window, limit.requests, length, into)
+        name = self._names[Policy(policy)][number]
+        raise TooMany(policy, name, limit.requests, limit.seconds, wait)
 
-    def _read(self, key: _Key, part: int, *, is_settled: bool) -> _Window:
+    def _read(self, key: _Key, part: int, length: float, into: float) -> _Window:
         """What all have counted in the parts before, and we in case the cache does not know."""
         parts = range(part - _PARTS, part)
+        # Who is late counts in the part before for a while, so it is read once more.
+        until = (part + 1) * length
+        if into < _SETTLING < length:
+            until = part * length + _SETTLING
         names = [_counter(key, one) for one in (*parts, part)]
         told = self._cache.get_many(names)
         counts = [_number(told.get(name)) for name in names]
@@ -184,10 +194,10 @@ class Limits:
                     for one, count in zip((*parts, part), counts, strict=True)
                 ]
                 if old.part == part:
-                    old.before, old.is_settled = counts[:-1], is_settled
+                    old.before, old.until = counts[:-1], until
                     old.counted = max(old.counted, counts[-1])
                     return old
-            window = _Window(part, counts[:-1], is_settled=is_settled)
+            window = _Window(part, counts[:-1], until)
             window.counted = counts[-1]
             self._windows.put(key, window, 0.0)
             return window

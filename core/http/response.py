@@ -1,0 +1,17 @@
+"""The answer as the middleware makes it: Falcon's, with a short way for what is always sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import falcon
+
+
+class Response(falcon.Response):
+    """An answer that takes headers which are known to be sound."""
+
+    def preset(self, headers: Mapping[str, str]) -> None:
+        """Set the headers, whose names are in lower case, for resources to replace."""
+        # PERF: `set_headers` looks at each name and value, which takes a microsecond for each of
+        # the five or eight of an answer; these are our own, and the same for all.
+        self._headers.update(headers)
