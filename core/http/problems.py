@@ -55,7 +55,7 @@ def put(req: Request, resp: falcon.Response, problem: Problem) -> None:
     """Make `problem` the answer."""
     resp.status = problem.status
     resp.text = None
-    resp.data = _encode(problem)
+    resp.data = encode(problem)
     resp.content_type = MEDIA_TYPE
     resp.set_header("Cache-Control", "no-store")
     # What was meant for the answer that did not come about.
@@ -144,7 +144,8 @@ def _of_falcon(error: falcon.HTTPError, request_id: str) -> Problem:
     )
 
 
-def _encode(problem: Problem) -> bytes:
+def encode(problem: Problem) -> bytes:
+    """The document as it is sent."""
     # `type` and `detail` are always told, even where they hold their defaults.
     document = {"type": problem.type, **msgspec.to_builtins(problem)}
     document.setdefault("detail", "")

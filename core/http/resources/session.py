@@ -10,11 +10,14 @@ from core.domain.accounts import Credentials, Principal
 from core.domain.validation import read
 from core.http.client import Clients
 from core.http.request import Request
-from core.http.resources.base import Answer, Answers, Bodies, Resource, put_json
+from core.http.resources.base import Answer, Answers, Bodies, Resource, put_json, read_json
 from core.http.schemas import SessionView
 from core.services import Services
 from core.services.limits import Policy
 from core.settings import Settings
+
+_MAX_CREDENTIALS = 16_384
+"""The largest body of a sign-in, in bytes: nobody is known yet who could be held to a limit."""
 
 
 class Session(Resource):
@@ -34,7 +37,8 @@ class Session(Resource):
     def on_post(self, req: Request, resp: falcon.Response) -> None:
         """Sign in and set the cookie."""
         accounts = self.services.accounts
-        credentials = read(Credentials, self.body(req))
+        limit = min(self.settings.http.max_body_bytes, _MAX_CREDENTIALS)
+        credentials = read(Credentials, read_json(req, limit, setting=""))
         limits = self.services.limits
         # NOTE: before anything is looked up, and for accounts that there are not as well.
         limits.take(Policy.SIGN_IN_ADDRESS, self._clients.subject(req))
