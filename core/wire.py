@@ -159,6 +159,8 @@ class Worker(GeventWorker):  # type: ignore[misc, unused-ignore]
         # NOTE: gunicorn would read what is left of the body, however long, to find the next request
         # behind it. Where that is wrongly framed, it would be answered a second time.
         req.should_close = lambda: ends() or not _is_read(req.body.reader)
+        if isinstance(req.body.reader, ChunkedReader):
+            req.body.reader.limit_trailer_section = self.wsgi.settings.http.max_head_bytes
         sock.begin_body()
         try:
             return super().handle_request(listener_name, req, sock, addr)
