@@ -55,9 +55,17 @@ class ProxyHeader(enum.StrEnum):
 
 
 class Http(Struct, frozen=True):
-    """`[http]`: limits on requests, and which proxies and which other sites are believed."""
+    """`[http]`: limits on requests and connections (seconds), and who and what is believed."""
 
-    max_body_bytes: Positive = 1_048_576
+    max_body_bytes: Annotated[int, Meta(ge=1, le=134_217_728)] = 1_048_576
+    max_request_line: Annotated[int, Meta(ge=1024, le=8190)] = 8190
+    max_header_fields: Annotated[int, Meta(ge=16, le=1000)] = 64
+    max_header_field_bytes: Annotated[int, Meta(ge=1024, le=65_536)] = 8190
+    max_head_bytes: Annotated[int, Meta(ge=16_384, le=1_048_576)] = 32_768
+    head_timeout: Annotated[int, Meta(ge=1, le=600)] = 10
+    body_timeout: Annotated[int, Meta(ge=1, le=3600)] = 60
+    answer_timeout: Annotated[int, Meta(ge=1, le=3600)] = 30
+    max_connections: Annotated[int, Meta(ge=16, le=65_536)] = 4096
     trusted_proxies: tuple[str, ...] = ()
     proxy_header: ProxyHeader = ProxyHeader.X_FORWARDED_FOR
     country_header: str = ""
@@ -365,6 +373,13 @@ def _check(settings: Settings) -> None:
     _check_address("service.base_url", service.base_url or settings.base_url)
     if settings.accounts.link_base is not None:
         _check_address("accounts.link_base", settings.accounts.link_base)
+    http = settings.http
+    if http.max_header_field_bytes + http.max_request_line > http.max_head_bytes:
+        raise ConfigurationError(
+            f"http.max_head_bytes: {http.max_head_bytes} cannot hold a request line of "
+            f"{http.max_request_line} and a field of {http.max_header_field_bytes} bytes; make it "
+            "larger, or http.max_header_field_bytes smaller"
+        )
     _check_networks("http.trusted_proxies", settings.http.trusted_proxies)
     _check_origins(settings.http)
     _check_networks("scans.opt_out", settings.scans.opt_out)

@@ -2,8 +2,9 @@
 
 For each worker class and each kind of bad client it starts gunicorn on a free loopback port,
 attaches the bad clients from a process of their own, sends paced requests as an ordinary client
-would, and prints their p50, p99, maximum and failures. Each measurement takes `--seconds`, plus a
-few to start and stop. `docs/worker-class.md` keeps what was measured. Run it from the root of the
+would, and prints their p50, p99, maximum and failures, and the most memory that a worker took. Each
+measurement takes `--seconds`, plus a few to start and stop. `docs/worker-class.md` and
+`docs/raw-http.md` keep what was measured. Run it from the root of the
 repository:
 
     .venv/bin/python -m loadtests.slow_clients
@@ -19,6 +20,7 @@ import math
 import multiprocessing
 import os
 import platform
+import re
 import resource
 import signal
 import socket
@@ -29,6 +31,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import falcon
@@ -69,6 +72,14 @@ class Target:
     app: str
     path: str
     post_path: str
+    long_path: str
+    post_fields: tuple[str, ...] = ()
+
+    def post(self, framing: str) -> bytes:
+        """The head of a POST whose body is framed like this."""
+        fields = ("Content-Type: application/json", *self.post_fields, framing)
+        lines = "".join(f"{field}\r\n" for field in fields)
+        return f"POST {self.post_path} HTTP/1.1\r\n{lines}".encode() + HEADS + b"\r\n"
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,11 @@ class Crowd:
     idle: int = 0
     slow_body: int = 0
     lingering: int = 0
+    filling: int = 0
+    endless_head: int = 0
+    large_body: int = 0
+    endless_body: int = 0
+    unread: int = 0
 
 
 CROWDS = (
@@ -90,6 +106,12 @@ CROWDS = (
     Crowd("200 slow bodies", slow_body=200),
     Crowd("50 lingering", lingering=50),
     Crowd("all of these", dripping=500, idle=500, slow_body=200, lingering=50),
+    Crowd("3,000 idle", idle=3000),
+    Crowd("500 heads filled to 24 KB", filling=500),
+    Crowd("50 endless heads", endless_head=50),
+    Crowd("200 bodies stuck at 900 KB", large_body=200),
+    Crowd("20 endless bodies", endless_body=20),
+    Crowd("200 unread answers", unread=200),
 )
 
 WORKER_CLASSES = {
@@ -99,39 +121,91 @@ WORKER_CLASSES = {
 
 
 async def drip_headers(
-    path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     """A head that never ends: one more header line each second."""
-    writer.write(f"GET {path} HTTP/1.1\r\n".encode() + HEADS)
+    writer.write(f"GET {target.path} HTTP/1.1\r\n".encode() + HEADS)
+    await drip(b"X-Drip: 1\r\n", reader, writer)
+
+
+async def drip(data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send this once a second, until the server hangs up."""
     while not reader.at_eof():
-        writer.write(b"X-Drip: 1\r\n")
+        writer.write(data)
         await writer.drain()
         await asyncio.sleep(1)
 
 
-async def stay_idle(_: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def stay_idle(_: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A connection on which nothing is ever sent."""
     await reader.read()
 
 
-async def drip_body(path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A body that was announced as 100 kB and comes a byte a second."""
-    head = f"POST {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n"
-    writer.write(head.encode() + HEADS + b"\r\n")
-    while not reader.at_eof():
-        writer.write(b" ")
-        await writer.drain()
-        await asyncio.sleep(1)
+async def drip_body(
+    target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """A body that was announced as 10 kB and comes a byte a second."""
+    writer.write(target.post("Content-Length: 10000"))
+    await drip(b" ", reader, writer)
 
 
-async def linger(path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def linger(target: Target, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A request with `Connection: close` whose sender leaves its socket open for a second."""
-    writer.write(f"GET {path} HTTP/1.1\r\nConnection: close\r\n".encode() + HEADS + b"\r\n")
+    head = f"GET {target.path} HTTP/1.1\r\nConnection: close\r\n"
+    writer.write(head.encode() + HEADS + b"\r\n")
     await writer.drain()
     await asyncio.sleep(1)
 
 
-Behaviour = Callable[[str, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+async def fill_head(
+    target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """A head of 24 KB that comes at once, but for its end."""
+    writer.write(f"GET {target.path} HTTP/1.1\r\n".encode() + HEADS)
+    writer.write((b"X-Fill: " + b"a" * 7900 + b"\r\n") * 3)
+    await drip(b"X-Drip: 1\r\n", reader, writer)
+
+
+async def flood_head(
+    target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """A head that never ends, sent as fast as it is taken."""
+    writer.write(f"GET {target.path} HTTP/1.1\r\n".encode() + HEADS)
+    while not reader.at_eof():
+        writer.write(b"X-Flood: 1\r\n" * 50)
+        await writer.drain()
+
+
+async def fill_body(
+    target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """A body of a megabyte that comes at once, but for its end."""
+    writer.write(target.post("Content-Length: 1000000"))
+    writer.write(b" " * 900_000)
+    await drip(b" ", reader, writer)
+
+
+async def flood_body(
+    target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """A body of chunks of a byte that never ends, sent as fast as it is taken."""
+    writer.write(target.post("Transfer-Encoding: chunked"))
+    while not reader.at_eof():
+        writer.write(b"1\r\n \r\n" * 1000)
+        await writer.drain()
+
+
+async def read_nothing(
+    target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Two hundred requests at once, of whose answers nothing is read."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    request = f"GET {target.long_path} HTTP/1.1\r\n".encode() + HEADS + b"\r\n"
+    writer.write(request * 200)
+    await drip(b"", reader, writer)
+
+
+Behaviour = Callable[[Target, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Attached:
@@ -165,19 +239,24 @@ def crowd_main(port: int, target: Target, crowd: Crowd, seconds: float, most: Co
     """The process of the bad clients; it ends by itself after `seconds`."""
     raise_file_limit()
     attached = Attached(most)
-    kinds: list[tuple[Behaviour, str, int]] = [
-        (drip_headers, target.path, crowd.dripping),
-        (stay_idle, target.path, crowd.idle),
-        (drip_body, target.post_path, crowd.slow_body),
-        (linger, target.path, crowd.lingering),
+    kinds: list[tuple[Behaviour, int]] = [
+        (drip_headers, crowd.dripping),
+        (stay_idle, crowd.idle),
+        (drip_body, crowd.slow_body),
+        (linger, crowd.lingering),
+        (fill_head, crowd.filling),
+        (flood_head, crowd.endless_head),
+        (fill_body, crowd.large_body),
+        (flood_body, crowd.endless_body),
+        (read_nothing, crowd.unread),
     ]
 
     async def attack() -> None:
         if crowd == Crowd(crowd.name):
             return
         clients = [
-            asyncio.create_task(misbehave(port, partial(behave, path), attached))
-            for behave, path, count in kinds
+            asyncio.create_task(misbehave(port, partial(behave, target), attached))
+            for behave, count in kinds
             for _ in range(count)
         ]
         await asyncio.wait(clients, timeout=seconds)
@@ -248,8 +327,8 @@ def raise_file_limit() -> None:
 
 
 @contextlib.contextmanager
-def gunicorn(options: list[str], target: Target) -> Iterator[int]:
-    """A gunicorn of our own on a free port; gives the port once it answers."""
+def gunicorn(options: list[str], target: Target) -> Iterator[tuple[int, int]]:
+    """A gunicorn of our own on a free port; gives its process id and the port once it answers."""
     port = free_port()
     command = [
         sys.executable,
@@ -268,7 +347,7 @@ def gunicorn(options: list[str], target: Target) -> Iterator[int]:
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
                     sys.exit(f"gunicorn did not start:\n{log.read().decode(errors='replace')}")
-            yield port
+            yield process.pid, port
         finally:
             # It is our own process group: a worker that is stuck must not outlive the measurement.
             with contextlib.suppress(ProcessLookupError):
@@ -276,12 +355,22 @@ def gunicorn(options: list[str], target: Target) -> Iterator[int]:
             process.wait()
 
 
+def most_memory(master: int) -> float:
+    """The most memory that a worker of this gunicorn has had, in MiB."""
+    children = Path(f"/proc/{master}/task/{master}/children").read_text(encoding="ascii").split()
+    peaks = [
+        re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+        for status in (Path(f"/proc/{child}/status").read_text() for child in children)
+    ]
+    return max((int(peak[1]) / 1024 for peak in peaks if peak is not None), default=math.nan)
+
+
 def run_one(
     options: list[str], crowd: Crowd, target: Target, seconds: float, pause: float
-) -> tuple[int, Measured]:
-    """A fresh gunicorn with its bad clients: how many were attached, and what others see of it."""
+) -> tuple[int, Measured, float]:
+    """A fresh gunicorn with its bad clients: how many, what others see of it, and its memory."""
     settle = 3.0
-    with gunicorn(options, target) as port:
+    with gunicorn(options, target) as (master, port):
         context = multiprocessing.get_context("spawn")
         most: Counter = context.Value("i", 0)
         attackers = context.Process(
@@ -293,7 +382,7 @@ def run_one(
         try:
             time.sleep(settle)
             seen = measure(port, target.path, seconds, pause)
-            return most.value, seen
+            return most.value, seen, most_memory(master)
         finally:
             attackers.kill()
             attackers.join()
@@ -307,6 +396,9 @@ def main() -> None:
     parser.add_argument("--app", default="loadtests.slow_clients:application()")
     parser.add_argument("--path", default="/", help="what is asked for (default: /)")
     parser.add_argument("--post-path", help="where slow bodies go (default: as --path)")
+    parser.add_argument("--long-path", help="whose answers nobody reads (default: as --path)")
+    parser.add_argument("--post-field", action="append", help="a header field of slow bodies")
+    parser.add_argument("--crowd", action="append", help="only the rows that are named like this")
     parser.add_argument("--seconds", type=float, default=10.0, help="per row (default: 10)")
     parser.add_argument("--pause", type=float, default=0.02, help="between requests (0.02)")
     parser.add_argument("--workers", type=int, default=2)
@@ -325,16 +417,26 @@ def main() -> None:
     else:
         names = arguments.worker_class or list(WORKER_CLASSES)
         servers = {name: [*base, *WORKER_CLASSES[name]] for name in names}
-    target = Target(arguments.app, arguments.path, arguments.post_path or arguments.path)
+    target = Target(
+        arguments.app,
+        arguments.path,
+        arguments.post_path or arguments.path,
+        arguments.long_path or arguments.path,
+        tuple(arguments.post_field or ()),
+    )
     for name, options in servers.items():
         print(f"\n### {name}\n")
-        print("| bad clients | attached | answered | failed | p50 ms | p99 ms | worst ms |")
-        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+        print("| bad clients | attached | answered | failed | p50 ms | p99 ms | worst ms | MiB |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
         for crowd in CROWDS:
-            attached, seen = run_one(options, crowd, target, arguments.seconds, arguments.pause)
+            if arguments.crowd and crowd.name not in arguments.crowd:
+                continue
+            attached, seen, memory = run_one(
+                options, crowd, target, arguments.seconds, arguments.pause
+            )
             print(
                 f"| {crowd.name} | {attached} | {seen.answered} | {seen.failed} "
-                f"| {seen.p50:.1f} | {seen.p99:.1f} | {seen.worst:.1f} |",
+                f"| {seen.p50:.1f} | {seen.p99:.1f} | {seen.worst:.1f} | {memory:.0f} |",
                 flush=True,
             )
 

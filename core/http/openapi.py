@@ -131,6 +131,7 @@ _PROBLEMS: Mapping[int, tuple[str, str, Sequence[str]]] = {
     401: ("Unauthenticated", "Nobody is signed in.", ("WWW-Authenticate",)),
     403: ("Forbidden", "The role is too small, or the request comes from another site.", ()),
     404: ("NotFound", "There is no such thing, or it is none of the caller's.", ()),
+    408: ("TooSlow", "The body did not come in time.", ()),
     409: ("Conflict", "The request contradicts what is stored.", ()),
     410: ("Gone", "The code is switched off, used up or not valid now.", ()),
     413: ("TooLarge", "The body is larger than the settings allow.", ()),
@@ -442,7 +443,7 @@ def _derived(route: Route, method: str, rule: Rule) -> Iterator[int]:
     if route.resource.queries.get(method) is not AnyQuery:
         yield 422
     if route.resource.bodies.get(method) is not None:
-        yield from (400, 413, 415)
+        yield from (400, 408, 413, 415)
 
 
 def _who(rule: Rule) -> str:

@@ -67,7 +67,7 @@ def put(req: Request, resp: falcon.Response, problem: Problem) -> None:
     """Make `problem` the answer."""
     resp.status = problem.status
     resp.text = None
-    resp.data = _encode(problem)
+    resp.data = encode(problem)
     resp.content_type = MEDIA_TYPE
     resp.set_headers(_HEADERS)
     # What was meant for the answer that did not come about.
@@ -164,7 +164,8 @@ def _of_falcon(error: falcon.HTTPError, request_id: str) -> Problem:
     )
 
 
-def _encode(problem: Problem) -> bytes:
+def encode(problem: Problem) -> bytes:
+    """The document as it is sent."""
     # `type` and `detail` are always told, even where they hold their defaults.
     document = {"type": problem.type, **msgspec.to_builtins(problem)}
     document.setdefault("detail", "")

@@ -119,12 +119,12 @@ class Resource:
         return Origin(actor, self.clients.address(req), req.context.request_id)
 
     def body(self, req: Request) -> object:
-        """The decoded JSON body; raises 400, 413 or 415 as fits."""
+        """The decoded JSON body; raises 400, 408, 413 or 415 as fits."""
         return read_json(req, self.settings.http.max_body_bytes)
 
 
-def read_json(req: Request, limit: int) -> object:
-    """The JSON body of a request, at most `limit` bytes of it."""
+def read_json(req: Request, limit: int, setting: str = "http.max_body_bytes") -> object:
+    """The JSON body of a request, at most `limit` bytes of it, which `setting` allows."""
     media_type = (req.content_type or "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not (
         req.method == "PATCH" and media_type == "application/merge-patch+json"
@@ -132,7 +132,7 @@ def read_json(req: Request, limit: int) -> object:
         raise falcon.HTTPUnsupportedMediaType(
             description="Send the body as application/json.", headers={"Accept": "application/json"}
         )
-    raw = read_body(req, limit)
+    raw = read_body(req, limit, setting)
     if not raw:
         raise falcon.HTTPBadRequest(description="The body is empty; a JSON document is expected.")
     try:
@@ -170,11 +170,18 @@ def read_body(req: Request, limit: int, setting: str = "http.max_body_bytes") ->
     stream = req.stream if length is None else req.bounded_stream
     try:
         raw = stream.read(limit + 1)
+    except TimeoutError as error:
+        raise falcon.HTTPError(
+            408, description="The body did not come in time (setting http.body_timeout)."
+        ) from error
     except Exception as error:
         # The server's stream tells a broken chunk, or a client that left, by errors of its own.
         raise falcon.HTTPBadRequest(description="The body broke off, or is not framed.") from error
     if len(raw) > limit:
         raise _too_large(limit, setting)
+    if length is not None and len(raw) < length:
+        # RFC 9112, 8: what is complete by chance is incomplete all the same.
+        raise falcon.HTTPBadRequest(description="The body broke off.")
     return raw
 
 
@@ -186,6 +193,5 @@ def put_json(resp: falcon.Response, value: object, status: int = 200) -> None:
 
 
 def _too_large(limit: int, setting: str) -> falcon.HTTPContentTooLarge:
-    return falcon.HTTPContentTooLarge(
-        description=f"The body is larger than {limit} bytes (setting {setting})."
-    )
+    by = f" (setting {setting})" if setting else ""
+    return falcon.HTTPContentTooLarge(description=f"The body is larger than {limit} bytes{by}.")

@@ -17,8 +17,12 @@ from core.http.resources.base import (
     EventNames,
     Resource,
     put_json,
+    read_json,
 )
 from core.http.schemas import SessionItem, SessionList, SessionView
+
+_MAX_CREDENTIALS = 16_384
+"""The largest body of a sign-in, in bytes: nobody is known yet who could be held to a limit."""
 
 
 class Session(Resource):
@@ -35,7 +39,8 @@ class Session(Resource):
     def on_post(self, req: Request, resp: falcon.Response) -> None:
         """Sign in and set the cookie; a session that was presented by an older one ends."""
         accounts = self.services.accounts
-        credentials = read(Credentials, self.body(req))
+        limit = min(self.settings.http.max_body_bytes, _MAX_CREDENTIALS)
+        credentials = read(Credentials, read_json(req, limit, setting=""))
         presented = req.cookies.get(cookie_name(self.settings.base_url), "")
         token, session, user = accounts.sign_in(credentials, presented)
         resp.set_cookie(
