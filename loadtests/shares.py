@@ -35,6 +35,7 @@ from urllib.parse import urlsplit
 import falcon
 import msgspec
 
+from core.settings import Settings
 from loadtests import targets
 from loadtests.connections import Answer, Connection, request
 from loadtests.programs import Program, memcached
@@ -81,10 +82,16 @@ class _BareImage:
         resp.content_type = "image/png"
 
 
-def bare(folder: str) -> falcon.App[falcon.Request, falcon.Response]:
+class _Bare(falcon.App[falcon.Request, falcon.Response]):
+    """Falcon itself, with the settings that a worker looks up."""
+
+    settings = Settings()
+
+
+def bare(folder: str) -> _Bare:
     """The application that gunicorn serves for comparison, with the images of a folder."""
     images = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
-    app = falcon.App()
+    app = _Bare()
     app.add_route("/r/{slug}", _BareRedirect())
     app.add_route("/i/{signature}/{file}", _BareImage(images))
     app.add_route(
@@ -344,7 +351,8 @@ def bare_program(images: Path) -> Program:
     """The bare application under the same server, with as many workers of the same class."""
     port = free_port()
     return Program(
-        *(port, sys.executable, "-m", "gunicorn", "--worker-class", "gevent", "--workers", "1"),
+        *(port, sys.executable, "-m", "gunicorn", "--workers", "1"),
+        *("--worker-class", "core.wire.Worker"),
         *("--bind", f"127.0.0.1:{port}", "--keep-alive", "75", "--worker-connections", "4096"),
         # Without a --config of its own, gunicorn would read the settings of Quietzone.
         *("--config", "python:loadtests", "--no-control-socket", "--log-level", "warning"),
