@@ -70,8 +70,6 @@ def create_app(
     app.settings, app.host, app.services = settings, host, services
     app.req_options.auto_parse_form_urlencoded = False
     app.resp_options.xml_error_serialization = False
-    # What has no body has no type either, a redirect above all.
-    app.resp_options.default_media_type = None  # type: ignore[assignment]
     problems.install(app)
     routes.install(app, services, settings)
     return app
