@@ -480,8 +480,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
     folder = tmp_path_factory.mktemp("raw")
     config = folder / "settings.toml"
     config.write_text(SETTINGS)
-    with Service(folder, QUIETZONE_CONFIG=str(config)) as service, Healthy(service) as healthy:
-        yield service, healthy
+    with Service(folder, QUIETZONE_CONFIG=str(config)) as service:
+        # One of them may answer before the other one has begun.
+        service.wait_until(lambda: len(service.workers()) == 2)
+        with Healthy(service) as healthy:
+            yield service, healthy
 
 
 @pytest.fixture
