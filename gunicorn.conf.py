@@ -158,8 +158,13 @@ def when_ready(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Open connections and files in the worker, after the fork."""
     # NOTE: the disk has threads of its own. Behind drawings that take seconds, scans would not be
-    # written out, and with scans.sync = "always" redirects would wait.
-    worker.wsgi.services.open(offload=_offload(settings.service.threads), disk=_offload(2))
+    # written out, and with scans.sync = "always" redirects would wait. Nor does anybody wait behind
+    # them who signs in.
+    worker.wsgi.services.open(
+        offload=_offload(settings.service.threads),
+        disk=_offload(2),
+        hashing=_offload(settings.service.threads),
+    )
     worker.wsgi.services.serve()
 
 

@@ -102,6 +102,8 @@ class TooMany(QuietzoneError):
 
     def __init__(self, policy: str, name: str, requests: int, seconds: int, wait: int) -> None:
         self.name = name
+        self.requests = requests
+        self.seconds = seconds
         self.wait = wait
         super().__init__(
             f"At most {requests} in {seconds} seconds are allowed here (setting limits.{policy}); "

@@ -64,7 +64,7 @@ class Http(Struct, frozen=True):
     max_head_bytes: Annotated[int, Meta(ge=16_384, le=1_048_576)] = 32_768
     head_timeout: Annotated[int, Meta(ge=1, le=600)] = 10
     body_timeout: Annotated[int, Meta(ge=1, le=3600)] = 60
-    answer_timeout: Annotated[int, Meta(ge=1, le=3600)] = 30
+    answer_timeout: Annotated[int, Meta(ge=1, le=3600)] = 120
     max_connections: Annotated[int, Meta(ge=16, le=65_536)] = 4096
     trusted_proxies: tuple[str, ...] = ()
     proxy_header: ProxyHeader = ProxyHeader.X_FORWARDED_FOR
@@ -207,6 +207,7 @@ class LimitsSettings(Struct, frozen=True):
     sign_in_address: tuple[Limit, ...] = (Limit(30, 60), Limit(300, 3600))
     sign_in_account: tuple[Limit, ...] = (Limit(10, 60), Limit(30, 900), Limit(100, 86_400))
     letters: tuple[Limit, ...] = (Limit(5, 3600), Limit(20, 86_400))
+    letters_sender: tuple[Limit, ...] = (Limit(100, 3600), Limit(500, 86_400))
     reads: tuple[Limit, ...] = (Limit(6000, 60),)
     writes: tuple[Limit, ...] = (Limit(1200, 60),)
     bulk: tuple[Limit, ...] = (Limit(60, 60),)

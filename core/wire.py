@@ -24,6 +24,7 @@ from gunicorn.http import errors
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.workers.ggevent import GeventWorker
 
+from core.http.headers import DOCUMENT, REFERRER
 from core.http.problems import MEDIA_TYPE, Problem, encode
 from core.settings import Http
 
@@ -200,7 +201,9 @@ class Worker(GeventWorker):  # type: ignore[misc, unused-ignore]
         head = (
             f"HTTP/1.1 {status} {phrase}\r\nDate: {formatdate(usegmt=True)}\r\n"
             f"Connection: close\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
-            f"X-Request-ID: {request_id}\r\nCache-Control: no-store\r\n\r\n"
+            f"X-Request-ID: {request_id}\r\nCache-Control: no-store\r\n"
+            f"X-Content-Type-Options: nosniff\r\nContent-Security-Policy: {DOCUMENT}\r\n"
+            f"Referrer-Policy: {REFERRER}\r\n\r\n"
         )
         try:
             client.sendall(head.encode() + body)

@@ -99,7 +99,10 @@ def _same(header: str | None) -> str | None:
     return header
 
 
-_FOR = re.compile(r'(?:^|;)\s*for\s*=\s*("[^"]*"|[^\s;,"]+)\s*(?:;|$)', re.IGNORECASE)
+_QUOTED = r'"(?:\\.|[^"\\])*"?'
+_ELEMENT = re.compile(rf'(?:[^,"]|{_QUOTED})+')
+_PAIR = re.compile(rf'(?:[^;"]|{_QUOTED})+')
+"""The parts of a header between commas and semicolons that are in no quotes."""
 
 
 def _forwarded_for(header: str | None) -> str | None:
@@ -110,10 +113,12 @@ def _forwarded_for(header: str | None) -> str | None:
     if header is None:
         return None
     hops = []
-    for element in header.split(","):
-        found = _FOR.search(element.strip())
-        hops.append(found[1].strip('"') if found is not None else "unknown")
-    return ",".join(hops)
+    for element in _ELEMENT.findall(header):
+        pairs = [pair.partition("=") for pair in _PAIR.findall(element)]
+        named = [value for name, _, value in pairs if name.strip().lower() == "for"]
+        # Of an address that is told twice, nobody knows which one is meant.
+        hops.append(named[0].strip().strip('"') if len(named) == 1 else "unknown")
+    return ",".join("unknown" if "," in hop else hop for hop in hops)
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:

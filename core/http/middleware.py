@@ -18,7 +18,7 @@ from core.domain.validation import read
 from core.errors import FieldProblem, Forbidden, InvalidFields, Unauthenticated
 from core.http.client import Clients
 from core.http.headers import Headers
-from core.http.problems import rate_limit
+from core.http.problems import rate_limit, rate_limit_policy
 from core.http.request import Request
 from core.http.resources.base import Access, AnyQuery, Resource
 from core.http.response import Response
@@ -209,5 +209,5 @@ class Gate:
 
 def _described(limits: Sequence[tuple[str, Limit]]) -> dict[str, str]:
     """The header RateLimit-Policy, where there are limits."""
-    told = [f'"{name}";q={limit.requests};w={limit.seconds}' for name, limit in limits]
+    told = [rate_limit_policy(name, limit.requests, limit.seconds) for name, limit in limits]
     return {"ratelimit-policy": ", ".join(told)} if told else {}

@@ -137,7 +137,7 @@ _PROBLEMS: Mapping[int, tuple[str, str, Sequence[str]]] = {
     413: ("TooLarge", "The body is larger than the settings allow.", ()),
     415: ("WrongMediaType", "The body has another media type, or is encoded.", ("Accept",)),
     422: ("InvalidFields", "Some values cannot be accepted; `errors` names every one.", ()),
-    429: ("TooManyRequests", "There were too many requests lately.", ("Retry-After", "RateLimit")),
+    429: ("TooManyRequests", "There were too many requests lately.", ("Retry-After", *_LIMITED)),
     503: ("StorageUnavailable", "The database is away; nothing was changed.", ("Retry-After",)),
 }
 """The name of each problem in the document, what it means, and the headers that come with it."""

@@ -85,11 +85,19 @@ def report_limit(resp: falcon.Response, error: errors.TooMany) -> None:
     """Tell the client when to try again."""
     resp.set_header("Retry-After", str(error.wait))
     resp.set_header("RateLimit", rate_limit(error.name, 0, error.wait))
+    resp.set_header(
+        "RateLimit-Policy", rate_limit_policy(error.name, error.requests, error.seconds)
+    )
 
 
 def rate_limit(name: str, left: int, seconds: int) -> str:
     """The value of the header RateLimit (draft-ietf-httpapi-ratelimit-headers-10)."""
     return f'"{name}";r={left};t={seconds}'
+
+
+def rate_limit_policy(name: str, requests: int, seconds: int) -> str:
+    """One limit in the value of the header RateLimit-Policy, of the same draft."""
+    return f'"{name}";q={requests};w={seconds}'
 
 
 def of(error: errors.QuietzoneError, request_id: str) -> Problem:

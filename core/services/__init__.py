@@ -196,12 +196,18 @@ class Services:
         self.journal.begin()
         self.meters.begin()
 
-    def open(self, offload: Offload = call_inline, disk: Offload = call_inline) -> None:
+    def open(
+        self,
+        offload: Offload = call_inline,
+        disk: Offload = call_inline,
+        hashing: Offload = call_inline,
+    ) -> None:
         """Open everything, in this process; what was opened is closed again where a part fails.
 
-        `offload` runs what needs tens of milliseconds of CPU, and `disk` what waits for the disk.
+        `offload` runs what needs tens of milliseconds of CPU, `hashing` what checks passwords, and
+        `disk` what waits for the disk.
         """
-        self.passwords.open(offload)
+        self.passwords.open(hashing)
         self.images.open(offload)
         self.sheets.open(offload)
         self.logos.open(offload)

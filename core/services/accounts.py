@@ -120,8 +120,10 @@ class Accounts:
         user, session = principal.user, principal.session
         assert user is not None
         assert session is not None
+        # Before the new one is hashed, which costs as much as to try the old one.
+        self._count_try(user.email)
         password_hash = self._new_hash(user, change.new.reveal(), "new")
-        with self._proven_own(user, change.current, "current"):
+        with self._proven_own(user, change.current, "current", is_counted=True):
             ended = self._replace_password(user.id, password_hash, session.token_hash)
         self.recent.sessions.forget(*ended)
 
@@ -176,6 +178,7 @@ class Accounts:
         code: Secret | UnsetType = UNSET,
         *,
         needs_code: bool = True,
+        is_counted: bool = False,
     ) -> Iterator[User]:
         """Whose address and password these are; in a transaction until whose end he stays so.
 
@@ -187,7 +190,8 @@ class Accounts:
         """
         # NOTE: every password that anybody tries comes by here, before anything is looked up, and
         # for accounts that there are not as well.
-        self._limits.take(Policy.SIGN_IN_ACCOUNT, spelled(email))
+        if not is_counted:
+            self._count_try(email)
         user = self.find(email)
         known = user.password_hash if user else None
         if not self._passwords.matches(known, password.reveal()) or not user:
@@ -206,16 +210,21 @@ class Accounts:
                 self._storage.users.set_password_hash(user.id, fresh_hash)
             yield locked
 
+    def _count_try(self, email: str) -> None:
+        self._limits.take(Policy.SIGN_IN_ACCOUNT, spelled(email))
+
     def _is_still(self, locked: User, user: User, password: Secret) -> bool:
         same = locked.password_hash == user.password_hash
         # Somebody else may have signed in meanwhile, and have given the hash its present price.
         return same or self._passwords.matches(locked.password_hash, password.reveal())
 
     @contextmanager
-    def _proven_own(self, user: User, password: Secret, field: str) -> Iterator[None]:
+    def _proven_own(
+        self, user: User, password: Secret, field: str, *, is_counted: bool = False
+    ) -> Iterator[None]:
         """As `proven`, for somebody who is signed in, and so has shown a code then."""
         try:
-            with self.proven(user.email, password, needs_code=False):
+            with self.proven(user.email, password, needs_code=False, is_counted=is_counted):
                 yield
         except Unauthenticated:
             raise InvalidFields.of(field, "is not your password") from None
@@ -234,7 +243,7 @@ class Accounts:
         user, session = principal.user, principal.session
         assert user is not None
         assert session is not None
-        self._limits.take(Policy.SIGN_IN_ACCOUNT, spelled(user.email))
+        self._count_try(user.email)
         with self._storage.transaction():
             codes = self._second_factors.confirm(user, code)
             ended = self.delete_sessions(user.id, session.token_hash)

@@ -75,6 +75,8 @@ class Invitations:
         already, and TooMany where too many letters were sent to the address lately.
         """
         may_grant(granter, draft.role)
+        if by.actor.id is not None:
+            self._limits.take(Policy.LETTERS_SENDER, by.actor.id.int)
         self._limits.take(Policy.LETTERS, spelled(draft.email))
         organization = self._organizations.get(organization_id)
         now, token = self._clock(), new_token(self._token_bytes)

@@ -46,6 +46,7 @@ class Policy(enum.StrEnum):
     SIGN_IN_ADDRESS = "sign_in_address"
     SIGN_IN_ACCOUNT = "sign_in_account"
     LETTERS = "letters"
+    LETTERS_SENDER = "letters_sender"
     READS = "reads"
     WRITES = "writes"
     BULK = "bulk"
@@ -102,7 +103,11 @@ class Limits:
     def __init__(
         self, policies: Mapping[Policy, Sequence[Limit]], cache: Cache, clock: Callable[[], float]
     ) -> None:
-        self._policies = policies
+        # The short ones first: whoever is refused by one of them has not counted for the long ones.
+        self._policies = {
+            policy: sorted(limits, key=lambda limit: limit.seconds)
+            for policy, limits in policies.items()
+        }
         self._cache = cache
         self._clock = clock
         self._lock = Lock()
@@ -111,7 +116,7 @@ class Limits:
                 policy.value if len(limits) == 1 else f"{policy}_{limit.seconds}"
                 for limit in limits
             ]
-            for policy, limits in policies.items()
+            for policy, limits in self._policies.items()
         }
         self._windows: Recent[_Key, _Window] = Recent(MAX_SUBJECTS)
 
@@ -150,6 +155,7 @@ class Limits:
         window = known[0] if known is not None else None
         if window is None or window.part != part or now >= window.until:
             window = self._read(key, part, length, into)
+        seen = window.counted
         free = limit.requests - window.used
         if free > 0:
             many = max(1, free // _SHARE)
@@ -157,8 +163,8 @@ class Limits:
                 _counter(key, part), limit.seconds + length + _MARGIN, many
             )
             with self._lock:
-                if told is None:
-                    told = window.counted + many
+                # A cache that was away, or has lost its counters, knows less than we do.
+                told = max(told or 0, seen + many)
                 window.counted = max(window.counted, told)
                 # Others may have taken some meanwhile, so that some of ours are beyond the limit.
                 granted = many - max(0, sum(window.before) + told - limit.requests)
@@ -168,6 +174,10 @@ class Limits:
                     left = rest + granted - 1 + sum(1 for _ in window.given)
                     window.given = iter(range(left - 1, rest - 1, -1))
                     return left
+        # What was taken before all was gone.
+        left_over = next(window.given, None)
+        if left_over is not None:
+            return left_over
         policy, number, _ = key
         wait = _wait(window, limit.requests, length, into)
         name = self._names[Policy(policy)][number]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+import unicodedata
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +20,8 @@ MAX_BYTES = 1024
 
 _COMMON = Path(__file__).with_name("common_passwords.txt")
 _SERVICE = "quietzone"
+_LEAST_DIFFERENT = 5
+_RUNS = (string.digits * 20, string.ascii_lowercase * 10, "qwertyuiopasdfghjklzxcvbnm")
 
 
 class Passwords:
@@ -55,10 +59,21 @@ class Passwords:
         if len(password.encode("utf-8", "surrogatepass")) > MAX_BYTES:
             raise ValueError(f"use at most {MAX_BYTES} bytes")
         folded, address = password.strip().casefold(), email.strip().casefold()
-        if folded in self._common:
-            raise ValueError("this is one of the commonest passwords; a phrase is easy to keep")
         if folded in self._own_names or folded in (address, address.partition("@")[0]):
             raise ValueError("do not use the address or the name of the service; take a phrase")
+        if folded in self._common or self._is_guessed(unicodedata.normalize("NFKC", folded)):
+            raise ValueError("this is one of the commonest passwords; a phrase is easy to keep")
+
+    def _is_guessed(self, folded: str) -> bool:
+        """Whether it is what programs try that guess: runs, and common words that are drawn out."""
+        if len(set(folded)) < _LEAST_DIFFERENT:
+            return True
+        if any(folded in run or folded in run[::-1] for run in _RUNS):
+            return True
+        word = folded.strip(string.digits + string.punctuation + string.whitespace)
+        # The shortest part of which it is a repetition.
+        part = word[: (word + word).find(word, 1)] if word else ""
+        return part in self._common or part in self._own_names
 
     def hash(self, password: str) -> str:
         """The hash to store, parameters and salt included."""

@@ -155,7 +155,11 @@ class Log:
             slot, ring = self._find(digest), _NEW
             if slot is not None:
                 told = self._words[slot + _POSITION]
-                if room and self._words[slot + _TAKES] == len(data):
+                if (
+                    room
+                    and self._words[slot + _TAKES] == len(data)
+                    and _is_whole(self._entry(slot), digest)
+                ):
                     # Counters go on where they are. Who reads meanwhile has to look again.
                     self._words[slot + _WAS_READ] = 1
                     self._write(told, data)
@@ -275,7 +279,12 @@ class Log:
         words = self._words
         slot = min(
             range(start, start + _BUCKET_WORDS, _SLOT_WORDS),
-            key=lambda slot: (words[slot + _WAS_READ], words[slot + _POSITION]),
+            # An empty one, which a late reader may have marked, or else the oldest unread one.
+            key=lambda slot: (
+                bool(words[slot + _POSITION]),
+                words[slot + _WAS_READ],
+                words[slot + _POSITION],
+            ),
         )
         if words[slot + _POSITION]:
             self._evict(self._entry(slot))

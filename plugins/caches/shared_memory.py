@@ -39,8 +39,9 @@ _MARK = b"quietzone shared_memory 1".ljust(OWN, b"\0")
 _DIGITS = 20
 """A counter has room for 64 bits, so that it is counted on where it stands."""
 
-_LARGEST_SHARE = 16
-"""A value may take one part in so many of all the bytes."""
+_LARGEST_SHARE = 128
+"""A value may take one part in so many of all the bytes: the more small ones have to make room for
+it, the longer the others wait."""
 
 _PATIENCE = 0.05
 """So long, in seconds, is waited for another one who writes, which takes some 10 us."""
@@ -220,8 +221,8 @@ class SharedMemoryCache:
         if log is not None:
             self._spaces.count_error(self._spaces.of(key))
             if changed is not None:
-                # NOTE: out of turn. Whoever writes just now may not notice, and its entry may be
-                # lost, or counted wrongly; nobody reads anything wrong for that.
+                # NOTE: out of turn. An entry that is just on its way to the other ring comes back,
+                # until its time is over; what services keep has keys that never become wrong.
                 log.remove(changed)
 
     def _opened(self) -> int:
@@ -297,7 +298,12 @@ class _Turn:
 
     def __enter__(self) -> Log | None:
         self._lock.acquire()
-        self._is_ours = self.log is not None and self._take()
+        try:
+            self._is_ours = self.log is not None and self._take()
+        except BaseException:
+            # A greenlet may be ended while it waits, and then nobody leaves the block.
+            self._lock.release()
+            raise
         return self.log if self._is_ours else None
 
     def __exit__(self, *_: object) -> None:

@@ -154,7 +154,7 @@ class Maker:
                 return DictCache(MAX_VALUE, self.clock)
             case "shared_memory":
                 path = self.folder / "cache.shared"
-                return SharedMemoryCache(path, 16 * MAX_VALUE, self.scope, self.clock)
+                return SharedMemoryCache(path, 128 * MAX_VALUE, self.scope, self.clock)
             case "memcached":
                 return memcached(self.server(), self.clock, self.scope)
             case "tiered":

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from falcon.testing import Result
+from falcon.testing import Result, create_environ
 
 from core.app import Application
 from core.domain.accounts import Role
-from core.http.client import subject
+from core.http.client import Clients, subject
+from core.http.request import Request
 from core.http.resources.base import Access
 from core.http.routes import ROUTES
+from core.settings import Http, ProxyHeader
 from tests.http.conftest import PASSWORD, Api, Clock, Tenant, address
 
 NEW = {"destination": "https://example.org/"}
@@ -45,6 +47,7 @@ def key_of(app: Application, tenant: Tenant, role: Role) -> Api:
 def check_refused(answer: Result, policy: str, wait: range) -> None:
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) in wait
+    assert answer.headers["RateLimit-Policy"].startswith(f'"{policy}";q=')
     assert answer.headers["RateLimit"] == f'"{policy}";r=0;t={answer.headers["Retry-After"]}'
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["Cache-Control"] == "no-store"
@@ -275,3 +278,25 @@ def test_behind_a_proxy_clients_are_told_apart_by_the_header_that_it_sets(
 )
 def test_of_ipv6_the_network_counts(address: str, counted: str) -> None:
     assert subject(address) == counted
+
+
+@pytest.mark.parametrize(
+    ("header", "client"),
+    [
+        ("for=203.0.113.9", "203.0.113.9"),
+        ("For=203.0.113.9;proto=https;by=10.0.0.2", "203.0.113.9"),
+        ('for="[2001:db8::1]:443"', "2001:db8::1"),
+        ('proto=https;host="x;for=6.6.6.6;y";for=203.0.113.9', "203.0.113.9"),
+        ("for=6.6.6.6, for=203.0.113.9", "203.0.113.9"),
+        ('for="6.6.6.6, for=6.6.6.6", for=203.0.113.9', "203.0.113.9"),
+        ("for=6.6.6.6;for=7.7.7.7", "10.0.0.1"),
+        ('host="for=6.6.6.6', "10.0.0.1"),
+        ("for=unknown", "10.0.0.1"),
+        ("for=_hidden", "10.0.0.1"),
+        ("", "10.0.0.1"),
+    ],
+)
+def test_of_forwarded_what_the_proxy_has_written_last_is_believed(header: str, client: str) -> None:
+    clients = Clients(Http(trusted_proxies=("10.0.0.0/8",), proxy_header=ProxyHeader.FORWARDED))
+    env = create_environ("/", remote_addr="10.0.0.1", headers={"Forwarded": header})
+    assert clients.address(Request(env)) == client

@@ -149,6 +149,36 @@ def test_while_the_cache_is_away_each_process_goes_on_from_what_it_knows(
     assert taken(newcomer, 200) == 100
 
 
+@pytest.mark.parametrize("how", ["away", "emptied"])
+def test_a_cache_that_has_lost_its_counters_allows_nobody_twice_as_much(
+    cache: Away, clock: Clock, how: str
+) -> None:
+    own = limits(cache, clock, (100, 60))
+    cache.is_away = how == "away"
+    assert taken(own, 95) == 95
+    cache.is_away = False
+    cache.close()
+    assert taken(own, 300) == 5
+
+
+def test_the_order_of_limits_makes_no_difference(cache: Away, clock: Clock) -> None:
+    own = limits(cache, clock, (1000, 3600), (10, 60))
+    allowed = 0
+    for _ in range(600):
+        allowed += taken(own, 2)
+        clock.now += 1
+    assert allowed >= 90
+
+
+def test_what_a_process_still_has_it_gives_out_when_all_is_gone(cache: Away, clock: Clock) -> None:
+    one, other = limits(cache, clock, (1000, 60)), limits(cache, clock, (1000, 60))
+    clock.now = 1_000_002.0
+    assert taken(one, 1) == 1
+    assert taken(other, 2000) == 1000 - 31
+    clock.now += 1.5
+    assert [taken(one, 1) for _ in range(31)] == [1] * 30 + [0]
+
+
 def test_one_who_is_late_at_the_end_of_a_part_is_counted_all_the_same(
     cache: Away, clock: Clock
 ) -> None:

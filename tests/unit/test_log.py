@@ -172,6 +172,7 @@ def test_a_damaged_memory_tells_nothing_untrue_and_is_used_again(
             value = b"%d:%d" % (key, chance.randrange(1000)) * chance.randrange(1, 30)
             ever.setdefault(key, set()).add(value)
             kept.put(key, value)
+            kept.log.put(digest(f"counter {key % 20}"), "limit", b"7", FOREVER, room=20)
             try:
                 found = kept.get(chance.randrange(200))
             except Damaged:

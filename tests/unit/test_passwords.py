@@ -25,7 +25,9 @@ def passwords() -> Passwords:
     return opened(password_min_length=8)
 
 
-@pytest.mark.parametrize("password", ["a phrase is easy", "x" * MAX_BYTES, "пароль-длинный"])
+@pytest.mark.parametrize(
+    "password", ["a phrase is easy", ("a quiet phrase " * 80)[:MAX_BYTES], "пароль-длинный"]
+)
 def test_a_phrase_is_taken(passwords: Passwords, password: str) -> None:
     passwords.check(password, "ada.lovelace@example.com")
 
@@ -40,6 +42,15 @@ def test_a_phrase_is_taken(passwords: Passwords, password: str) -> None:
         ("password", "commonest"),
         ("PassWord", "commonest"),
         (" iloveyou ", "commonest"),
+        ("aaaaaaaaaaaa", "commonest"),
+        ("123456789012", "commonest"),
+        ("210987654321", "commonest"),
+        ("abcdefghijkl", "commonest"),
+        ("passwordpassword", "commonest"),
+        ("Password1234!", "commonest"),
+        ("\uff30assword1234!", "commonest"),
+        ("quietzone1234", "commonest"),
+        ("            ", "commonest"),
         ("1qaz2wsx3edc", "commonest"),
         ("Ada.Lovelace@Example.com", "address"),
         ("ADA.LOVELACE", "address"),
