@@ -28,7 +28,7 @@ from tests.http.test_logos import png
 fuzzed = settings(
     deadline=None,
     derandomize=True,
-    max_examples=60,
+    max_examples=30,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
@@ -116,7 +116,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("operation", BODIES)
-@settings(fuzzed, max_examples=25)
+@settings(fuzzed, max_examples=15)
 @given(data=st.data())
 def test_json_of_any_shape(call: Caller, acme: Tenant, operation: str, data: st.DataObject) -> None:
     method, _, path = operation.partition(" ")
@@ -199,7 +199,7 @@ VALUES = RAW | st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(fuzzed, max_examples=250)
+@settings(fuzzed, max_examples=150)
 @given(
     place=st.sampled_from(["/qr-codes/{code}/image", "/timeline", "/qr-codes", "/r/", "/openapi"]),
     method=st.sampled_from(["GET", "GET", "HEAD", "POST", "DELETE", "OPTIONS", "PROPFIND"]),
@@ -215,7 +215,7 @@ def test_headers_of_any_kind(
     call(method, url, **{f"HTTP_{name}": value for name, value in headers.items()})
 
 
-@settings(fuzzed, max_examples=200)
+@settings(fuzzed, max_examples=80)
 @given(
     path=st.lists(
         RAW
@@ -260,7 +260,7 @@ def test_signed_addresses_that_nobody_signed(
     assert call("GET", path, f"{signed}&{query}")[0] in (200, 301, 404, 422)
 
 
-@settings(fuzzed, max_examples=120)
+@settings(fuzzed, max_examples=80)
 @given(data=st.data())
 def test_pictures_that_are_broken(call: Caller, acme: Tenant, data: st.DataObject) -> None:
     kind, whole = data.draw(st.sampled_from([("image/png", png(8, 8)), ("image/svg+xml", LOGO)]))

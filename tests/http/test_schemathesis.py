@@ -101,7 +101,7 @@ def described(examples: int, *, coverage: bool = True) -> Any:
     )
 
 
-FULL, QUICK = described(10), described(4, coverage=False)
+FULL, QUICK = described(4), described(2, coverage=False)
 FOR_PEOPLE = (
     r"^/api/(session|sessions(/\{session_id\})?|password|second-factor(/\w+)?|organizations)$"
 )
@@ -230,7 +230,7 @@ def test_what_was_made_is_there_until_it_is_deleted(
 
     Sequence.run(
         settings=settings(
-            fuzzed, max_examples=12, stateful_step_count=8, phases=[Phase.generate], database=None
+            fuzzed, max_examples=6, stateful_step_count=8, phases=[Phase.generate], database=None
         )
     )
     assert {("POST", 201), ("DELETE", 204), ("DELETE", 404)} <= seen
