@@ -40,6 +40,7 @@ from core.domain.audit import OPERATOR
 from core.domain.codes import CodeDraft
 from core.domain.validation import Secret
 from core.services import Services
+from core.services.limits import Policy
 from core.services.meters import Namespace
 from core.settings import Settings, parse
 from tests.servers import Memcached
@@ -169,6 +170,8 @@ class World:
             "service": {"data": str(data), "base_url": "http://qz.test"},
             "accounts": {"argon2_memory_kib": 8192, "argon2_time_cost": 1},
             "log": {"requests": False},
+            # Whoever tries out everything is fast.
+            "limits": {policy.value: [] for policy in Policy},
             "cache": {"backend": self.backend},
             "plugins": {"enabled": [*PLUGINS, "memcached"]},
             "plugin": {
