@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 # What pins and audits the dependencies lives apart from them.
 TOOLS := .venv-tools
 LOCK := $(TOOLS)/bin/uv --quiet pip compile setup.cfg --extra memcached --extra postgres \
-	--extra geoip --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+	--extra geoip --extra build --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
 # What the tests need from the system: a command and, after the colon, its Debian package.
 # The PostgreSQL server is found where Debian puts it as well, which is not in PATH.
@@ -71,18 +71,18 @@ clean: ## remove the environment and what the tools left; the data in var/ stays
 $(VENV)/.installed: setup.cfg pyproject.toml requirements.txt | $(VENV)/.made
 	@echo "Installing Quietzone into $(VENV)"
 	@$(PIP) install --require-hashes --requirement requirements.txt
-	@$(PIP) install --no-deps --editable .
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: setup.cfg pyproject.toml requirements-dev.txt | $(VENV)/.made
 	@echo "Installing Quietzone and its development tools into $(VENV)"
 	@$(PIP) install --require-hashes --requirement requirements-dev.txt
-	@$(PIP) install --no-deps --editable .
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.installed
 
 $(TOOLS)/.made:
 	@$(PYTHON) -m venv --clear $(TOOLS)
-	@$(TOOLS)/bin/python -m pip --quiet --disable-pip-version-check install uv pip-audit
+	@$(TOOLS)/bin/python -m pip --quiet --disable-pip-version-check install uv==0.13.9 pip-audit==2.10.1
 	@touch $@
 
 # AS_ROOT becomes empty for root, `sudo -n` where that works without a password, else false.

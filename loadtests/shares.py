@@ -347,12 +347,12 @@ class Account(NamedTuple):
         return tag, image
 
 
-def bare_program(images: Path) -> Program:
-    """The bare application under the same server, with as many workers of the same class."""
+def bare_program(images: Path, worker_class: str) -> Program:
+    """The bare application under the same server, with as many workers."""
     port = free_port()
     return Program(
         *(port, sys.executable, "-m", "gunicorn", "--workers", "1"),
-        *("--worker-class", "core.wire.Worker"),
+        *("--worker-class", worker_class),
         *("--bind", f"127.0.0.1:{port}", "--keep-alive", "75", "--worker-connections", "4096"),
         # Without a --config of its own, gunicorn would read the settings of Quietzone.
         *("--config", "python:loadtests", "--no-control-socket", "--log-level", "warning"),
@@ -384,7 +384,7 @@ def surroundings(cache: str, config: str, folder: Path, port: int) -> Iterator[d
         yield {**own, "QUIETZONE_CONFIG": config or own["QUIETZONE_CONFIG"]}
 
 
-def measure(caches: Sequence[str], rounds: int, config: str) -> Iterator[Line]:
+def measure(caches: Sequence[str], rounds: int, config: str, worker_class: str) -> Iterator[Line]:
     """Serve the same codes with each cache in turn, and ask for what every row asks for."""
     port, password = free_port(), secrets.token_urlsafe(16)
     with tempfile.TemporaryDirectory(prefix="quietzone-load-") as name:
@@ -397,7 +397,7 @@ def measure(caches: Sequence[str], rounds: int, config: str) -> Iterator[Line]:
         images.mkdir()
         for code in codes:
             (images / code.file).write_bytes(code.image)
-        with bare_program(images) as program:
+        with bare_program(images, worker_class) as program:
             other = Server(program.port, program.pid)
             for cache in caches:
                 with (
@@ -437,12 +437,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=9, help="how often it is everybody's turn")
     parser.add_argument("--config", default="", help="the settings to serve with, and no others")
+    parser.add_argument(
+        "--worker-class", default="core.wire.Worker", help="of the bare Falcon, such as gevent"
+    )
     options = parser.parse_args()
     wanted = msgspec.structs.asdict(targets.read().shares)
     caches = available(options.config)
     print("Requests that a worker answers in a second of its processor's time:")
     print(f"{'row':<{_WIDTH}}  {'cache':<9}    bare    ours  share  target  verdict", flush=True)
-    lines = measure(caches, options.rounds, options.config)
+    lines = measure(caches, options.rounds, options.config, options.worker_class)
     met = [line.judge(wanted[line.row.target]) for line in lines]
     return 0 if all(met) else 1
 

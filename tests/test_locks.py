@@ -12,8 +12,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parent.parent
 _PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[.*\])?==([^ ;\\]+)", re.MULTILINE | re.IGNORECASE)
 LOCKS = {
-    "requirements.txt": ("memcached", "postgres", "geoip"),
-    "requirements-dev.txt": ("memcached", "postgres", "geoip", "dev"),
+    "requirements.txt": ("build", "memcached", "postgres", "geoip"),
+    "requirements-dev.txt": ("build", "memcached", "postgres", "geoip", "dev"),
 }
 
 

@@ -12,6 +12,5 @@ class Response(falcon.Response):
 
     def preset(self, headers: Mapping[str, str]) -> None:
         """Set the headers, whose names are in lower case, for resources to replace."""
-        # PERF: `set_headers` looks at each name and value, which takes a microsecond for each of
-        # the five or eight of an answer; these are our own, and the same for all.
+        # PERF: `set_header` looks at each name and value; these are our own, and the same for all.
         self._headers.update(headers)

@@ -19,6 +19,7 @@ from core.domain.audit import (
     Origin,
     Subject,
     SubjectKind,
+    differences,
     entry_id,
     first_id,
     network_of,
@@ -27,16 +28,6 @@ from core.domain.periods import parse_point
 from core.errors import FieldProblem, InvalidFields
 from core.ports import Storage
 from core.settings import Addresses, AuditSettings
-
-
-def subject_of(invitation: Invitation) -> Subject:
-    """An invitation, by the address that it is for."""
-    return Subject(SubjectKind.INVITATION, invitation.id, invitation.email)
-
-
-def told_of(invitation: Invitation) -> dict[str, object]:
-    """What the audit log tells of an invitation: nothing of its token."""
-    return {"role": invitation.role, "expires_at": invitation.expires_at}
 
 
 class AuditSelection(Struct, frozen=True):
@@ -93,6 +84,14 @@ class Audit:
             request_id=by.request_id,
         )
         self._storage.audit.append(entry)
+
+    def record_invitation(self, by: Origin, action: Action, invitation: Invitation) -> None:
+        """Write down that an invitation was made or withdrawn, and nothing of its token."""
+        told = {"role": invitation.role, "expires_at": invitation.expires_at}
+        made = action is Action.INVITATION_CREATE
+        changes = differences(None, told) if made else differences(told, None)
+        subject = Subject(SubjectKind.INVITATION, invitation.id, invitation.email)
+        self.record(by, invitation.organization_id, action, subject, changes)
 
     def matching(self, selection: AuditSelection, cursor: UUID | None = None) -> AuditFilter:
         """What the storage takes; raises InvalidFields.

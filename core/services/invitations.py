@@ -18,17 +18,12 @@ from core.domain.accounts import (
     User,
     normalize_email,
 )
-from core.domain.audit import (
-    Action,
-    ActorKind,
-    Origin,
-    differences,
-)
+from core.domain.audit import Action, ActorKind, Origin
 from core.domain.letters import Letter
 from core.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from core.ports import Storage
 from core.services.accounts import Accounts, no_link, spelled
-from core.services.audit import Audit, subject_of, told_of
+from core.services.audit import Audit
 from core.services.limits import Limits, Policy
 from core.services.links import letter, link, one_line
 from core.services.organizations import OrganizationService, may_grant
@@ -106,9 +101,7 @@ class Invitations:
                 if older.email == invitation.email:
                     _may_withdraw(granter, older)
             self._storage.invitations.put(invitation)
-            told = differences(None, told_of(invitation))
-            subject = subject_of(invitation)
-            self._audit.record(by, organization_id, Action.INVITATION_CREATE, subject, told)
+            self._audit.record_invitation(by, Action.INVITATION_CREATE, invitation)
         written = self._letter(organization, invitation, token)
         self._outbox.put(lambda: written)
         return invitation
@@ -128,10 +121,7 @@ class Invitations:
                 _may_withdraw(remover, invitation)
                 with self._storage.transaction():
                     if self._storage.invitations.delete(organization_id, invitation.token_hash):
-                        told = differences(told_of(invitation), None)
-                        subject = subject_of(invitation)
-                        action = Action.INVITATION_WITHDRAW
-                        self._audit.record(by, organization_id, action, subject, told)
+                        self._audit.record_invitation(by, Action.INVITATION_WITHDRAW, invitation)
                         return
         raise NotFound("There is no such invitation.")
 

@@ -180,7 +180,7 @@ class Limits:
             return left_over
         policy, number, _ = key
         wait = _wait(window, limit.requests, length, into)
-        name = self._names[Policy(policy)][number]
+        name = self._names[policy][number]
         raise TooMany(policy, name, limit.requests, limit.seconds, wait)
 
     def _read(self, key: _Key, part: int, length: float, into: float) -> _Window:

@@ -29,7 +29,7 @@ from core.domain.codes import BusinessCode
 from core.errors import Conflict, FieldProblem, Forbidden, InvalidFields, NotFound
 from core.ports import Storage
 from core.services.accounts import Accounts
-from core.services.audit import Audit, subject_of, told_of
+from core.services.audit import Audit
 from core.services.lookups import Lookups
 
 _SLUG_TRIES = 50
@@ -186,10 +186,7 @@ class OrganizationService:
         """End what the member has invited others to."""
         for invitation in self._storage.invitations.of_organization(organization_id):
             if invitation.invited_by == user_id:
-                told = differences(told_of(invitation), None)
-                subject = subject_of(invitation)
-                action = Action.INVITATION_WITHDRAW
-                self._audit.record(by, organization_id, action, subject, told)
+                self._audit.record_invitation(by, Action.INVITATION_WITHDRAW, invitation)
         self._storage.invitations.delete_by(organization_id, user_id)
 
     def keys(self, organization_id: UUID) -> Sequence[ApiKey]:

@@ -44,14 +44,14 @@ _LARGEST_SHARE = 128
 it, the longer the others wait."""
 
 _PATIENCE = 0.05
-"""So long, in seconds, is waited for another one who writes, which takes some 10 us."""
+"""So long, in seconds, is waited for another one who writes, which takes microseconds."""
 
 _LOOK_EVERY = 0.0001
 
 _flock = ctypes.PyDLL(None).flock
-"""PERF: flock(2) without letting go of the interpreter, since it does not wait. Beside a thread
-that draws, `fcntl.flock` gives the interpreter away for milliseconds, and holds the lock meanwhile:
-counting once took 267 us on the average, and takes 17 so."""
+"""PERF: flock(2) without letting go of the interpreter, since it does not wait. `fcntl.flock` does,
+and beside a thread that draws gets it back after `sys.getswitchinterval`, 5 ms, with the lock held
+meanwhile."""
 
 
 class SharedMemorySettings(PluginSettings, frozen=True, kw_only=True):

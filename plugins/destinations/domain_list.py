@@ -32,7 +32,7 @@ from core.api import (
 _logger = logging.getLogger(__name__)
 
 _SLICE = 5000
-"""After so many lines others have their turn: a million of them take a second or two to read."""
+"""After so many lines others have their turn: a million of them take seconds to read."""
 
 Stamp = tuple[int, int, int]
 

@@ -10,14 +10,7 @@ import falcon
 from core.domain.accounts import Acceptance, InvitationDraft, Principal, check_email
 from core.domain.validation import field_rules, read
 from core.http.request import Request
-from core.http.resources.base import (
-    Answer,
-    Answers,
-    Bodies,
-    EventNames,
-    Resource,
-    put_json,
-)
+from core.http.resources.base import Answer, Answers, Bodies, EventNames, Resource, put_json
 from core.http.schemas import InvitationList, InvitationView, OrganizationView
 
 _rules = field_rules(email=check_email)

@@ -18,14 +18,7 @@ from core.domain.accounts import (
 from core.domain.accounts import Member as MemberView
 from core.domain.validation import field_rules, read
 from core.http.request import Request
-from core.http.resources.base import (
-    Answer,
-    Answers,
-    Bodies,
-    EventNames,
-    Resource,
-    put_json,
-)
+from core.http.resources.base import Answer, Answers, Bodies, EventNames, Resource, put_json
 from core.http.schemas import (
     ApiKeyList,
     ApiKeyView,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from hashlib import sha256
 from string import Template
 from typing import ClassVar
 
 import falcon
 
+from core.http.page import MEDIA_TYPE, page, policy
 from core.http.request import Request
 from core.http.resources.base import Answer, Answers, Resource
 
-_HTML = "text/html; charset=utf-8"
 _ANSWERS: Answers = {"GET": (Answer(media=("text/html",), headers=("Content-Security-Policy",)),)}
 
 
@@ -36,24 +34,11 @@ class PasswordResetPage(Resource):
         _put(resp, _RESET)
 
 
-def _put(resp: falcon.Response, page: bytes) -> None:
-    resp.content_type = _HTML
-    resp.data = page
-    resp.set_header("Cache-Control", "no-store")
-    resp.set_header("Referrer-Policy", "no-referrer")
+def _put(resp: falcon.Response, data: bytes) -> None:
+    resp.content_type = MEDIA_TYPE
+    resp.data = data
     resp.set_header("Content-Security-Policy", _POLICY)
 
-
-_STYLE = """
-:root { color-scheme: light dark }
-body {
-  font: 1.125rem/1.5 system-ui, sans-serif;
-  max-width: 32rem; margin: 10vh auto; padding: 0 1.5rem;
-}
-h1 { font-size: 1.5rem; line-height: 1.25 }
-label { display: block; margin: 1rem 0 }
-input, button { display: block; box-sizing: border-box; width: 100%; font: inherit; padding: .4rem }
-"""
 
 _SCRIPT = """
 "use strict";
@@ -88,29 +73,6 @@ form.addEventListener("submit", async (event) => {
 });
 """
 
-_PAGE = Template("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>$title</title>
-<style>$style</style>
-</head>
-<body>
-<h1>$title</h1>
-<noscript>This page needs JavaScript.</noscript>
-<form data-to="$to" data-done="$done">
-$fields
-<button>$title</button>
-</form>
-<p><output></output></p>
-<script>$script</script>
-</body>
-</html>
-""")
-
 _ACCEPTING = """\
 <p>If the address that was invited has an account here, give its password. If it has none, an
 account is made with the password that you choose.</p>
@@ -124,20 +86,21 @@ _RESETTING = """\
 <input name="password" type="password" autocomplete="new-password" required></label>"""
 
 
-def _hash(text: str) -> str:
-    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+_FORM = Template("""\
+<noscript>This page needs JavaScript.</noscript>
+<form data-to="$to" data-done="$done">
+$fields
+<button>$title</button>
+</form>
+<p><output></output></p>""")
+
+_POLICY = policy(_SCRIPT)
 
 
 def _page(title: str, to: str, done: str, fields: str) -> bytes:
-    return _PAGE.substitute(
-        title=title, to=to, done=done, fields=fields, style=_STYLE, script=_SCRIPT
-    ).encode()
+    form = _FORM.substitute(title=title, to=to, done=done, fields=fields)
+    return page(title, form, _SCRIPT).encode()
 
-
-_POLICY = (
-    f"default-src 'none'; script-src {_hash(_SCRIPT)}; style-src {_hash(_STYLE)}; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 # Their addresses are relative, so that they hold behind a proxy that serves them under a path.
 _INVITATION = _page(

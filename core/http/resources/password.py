@@ -9,13 +9,7 @@ import falcon
 from core.domain.accounts import NewPassword, PasswordChange, ResetRequest, check_email
 from core.domain.validation import field_rules, read
 from core.http.request import Request
-from core.http.resources.base import (
-    Answer,
-    Answers,
-    Bodies,
-    EventNames,
-    Resource,
-)
+from core.http.resources.base import Answer, Answers, Bodies, EventNames, Resource
 
 _rules = field_rules(email=check_email)
 

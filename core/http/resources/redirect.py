@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from base64 import b64encode
-from hashlib import sha256
-from string import Template
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -17,6 +14,7 @@ from core.domain.scans import Visit
 from core.errors import Gone, NotFound, StorageUnavailable, TooMany
 from core.http import problems
 from core.http.client import opted_out
+from core.http.page import MEDIA_TYPE, page, policy
 from core.http.request import Request
 from core.http.resources.base import Answer, Answers, AnyQuery, Queries, Resource
 from core.services import Services
@@ -145,11 +143,9 @@ def _put_page(
     if isinstance(error, StorageUnavailable):
         problems.report_outage(resp, error, request_id)
     resp.status = problem.status
-    resp.content_type = "text/html; charset=utf-8"
-    resp.set_header("Content-Security-Policy", _PAGE_SECURITY)
-    resp.text = _PAGE.substitute(
-        style=_STYLE, title=title, text=html.escape(problem.detail), hint=hint
-    )
+    resp.content_type = MEDIA_TYPE
+    resp.set_header("Content-Security-Policy", _POLICY)
+    resp.text = page(title, f"<p>{html.escape(problem.detail)} {hint}</p>")
 
 
 _WORDS = {
@@ -162,34 +158,4 @@ _WORDS = {
     StorageUnavailable: ("This does not work right now", "The code itself is fine."),
 }
 
-_STYLE = """
-:root { color-scheme: light dark }
-body {
-  font: 1.125rem/1.5 system-ui, sans-serif;
-  max-width: 32rem; margin: 20vh auto; padding: 0 1.5rem;
-}
-h1 { font-size: 1.5rem; line-height: 1.25 }
-"""
-
-# The page's own style alone, known by its digest: a text that got into the page could bring none.
-_PAGE_SECURITY = (
-    f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
-    "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-
-_PAGE = Template("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>$title</title>
-<style>$style</style>
-</head>
-<body>
-<h1>$title</h1>
-<p>$text $hint</p>
-</body>
-</html>
-""")
+_POLICY = policy()

@@ -15,14 +15,7 @@ from core.domain.accounts import (
 )
 from core.domain.validation import read
 from core.http.request import Request
-from core.http.resources.base import (
-    Answer,
-    Answers,
-    Bodies,
-    EventNames,
-    Resource,
-    put_json,
-)
+from core.http.resources.base import Answer, Answers, Bodies, EventNames, Resource, put_json
 from core.http.schemas import NewSecondFactor, RecoveryCodes, SecondFactorView
 
 
