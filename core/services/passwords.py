@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 import unicodedata
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,8 +45,7 @@ class Passwords:
         """Get ready: `offload` runs the hashing from now on."""
         self.offload = offload
         self._decoy = self._hasher.hash("nobody's password")
-        lines = _COMMON.read_text(encoding="utf-8").splitlines()
-        self._common = frozenset(line for line in lines if not line.startswith("#"))
+        self._common = _common()
 
     def check(self, password: str, email: str = "") -> None:
         """Raise ValueError for a password that cannot be taken for the account of that address.
@@ -97,3 +97,10 @@ class Passwords:
             return self._hasher.verify(password_hash, password)
         except (VerificationError, InvalidHashError):
             return False
+
+
+@cache
+def _common() -> frozenset[str]:
+    """The commonest passwords, read once in a process."""
+    lines = _COMMON.read_text(encoding="utf-8").splitlines()
+    return frozenset(line for line in lines if not line.startswith("#"))
