@@ -12,6 +12,7 @@ QuietzoneError
 │   ├── SlugTaken               a slug of that spelling exists already
 │   └── KeyReused               an Idempotency-Key came again with another body
 ├── TooMany                     somebody does this more often than a limit allows
+├── Overloaded                  so much work waits that no more is taken on
 ├── Gone                        the code exists, but must not be followed now
 └── StorageUnavailable          the database cannot be reached or refuses to work
 
@@ -109,6 +110,10 @@ class TooMany(QuietzoneError):
             f"At most {requests} in {seconds} seconds are allowed here (setting limits.{policy}); "
             f"try again in {wait} seconds."
         )
+
+
+class Overloaded(QuietzoneError):
+    """So much work waits for its turn that no more is taken on; soon there is room again."""
 
 
 class Gone(QuietzoneError):

@@ -509,6 +509,9 @@ class ApiKeys(Protocol):
     def delete(self, organization_id: UUID, key_id: UUID) -> bool:
         """Remove the key; False where the organisation has none of that id."""
 
+    def hand_over(self, key_ids: Collection[UUID], user_id: UUID | None) -> None:
+        """Make the person the one who has made these keys."""
+
     def set_operator(self, key_id: UUID, operator: bool) -> bool:
         """Make the key an operator's, or not any more; False where there is none of that id."""
 

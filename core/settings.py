@@ -169,6 +169,7 @@ class ImagesSettings(Struct, frozen=True):
     max_size: Annotated[int, Meta(ge=1, le=20_000)] = 2000
     max_content: Annotated[int, Meta(ge=1, le=7089)] = 7089
     max_symbols: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
+    max_waiting: Annotated[int, Meta(ge=1, le=100_000)] = 500
     ad_hoc_styles: bool = True
     min_contrast: Annotated[float, Meta(ge=1, le=21)] = 3.0
     max_styles: Annotated[int, Meta(ge=0, le=10_000)] = 100
@@ -187,11 +188,13 @@ class AccountsSettings(Struct, frozen=True):
     argon2_memory_kib: Annotated[int, Meta(ge=8192, le=4_194_304)] = 19_456
     argon2_time_cost: Annotated[int, Meta(ge=1, le=100)] = 2
     argon2_parallelism: Annotated[int, Meta(ge=1, le=64)] = 1
+    max_waiting: Annotated[int, Meta(ge=1, le=100_000)] = 200
     notifier: str = "log"
     link_base: str | None = None
     invitation_lifetime: Seconds = 604_800
     reset_lifetime: Seconds = 3600
     max_invitations: Annotated[int, Meta(ge=0, le=10_000)] = 100
+    max_organizations: Annotated[int, Meta(ge=0, le=1_000_000)] = 100
 
 
 class Limit(Struct, frozen=True):

@@ -92,7 +92,8 @@ class Session(Struct, frozen=True):
 class ApiKey(Struct, frozen=True):
     """A program's credential for one organisation; only the SHA-256 of its token is known here.
 
-    With that of an `operator` a program may look after the installation itself.
+    With that of an `operator` a program may look after the installation itself. `created_by` is the
+    person who made it, or who made the key that did; None where nobody knows.
     """
 
     id: UUID
@@ -105,12 +106,13 @@ class ApiKey(Struct, frozen=True):
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     operator: bool = False
+    created_by: UUID | None = None
 
 
 class Invitation(Struct, frozen=True):
     """An offer to join an organisation, made to an address; only the hash of its token is known.
 
-    `invited_by` is the member who made it, None where an API key did.
+    `invited_by` is the member who made it, or whose API key did; None where nobody knows.
     """
 
     id: UUID

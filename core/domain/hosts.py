@@ -44,6 +44,8 @@ _PRIVATE_6 = tuple(
         "::/128",
         "::1/128",
         "64:ff9b:1::/48",
+        # Teredo (RFC 4380): whatever the tunnel of a stranger leads to.
+        "2001::/32",
         "fc00::/7",
         "fe80::/10",
         "fec0::/10",
@@ -51,10 +53,12 @@ _PRIVATE_6 = tuple(
     )
 )
 # Networks whose addresses hold one of IPv4, and how many bits stand behind it: mapped (RFC 4291),
-# the compatible ones before them, of NAT64 (RFC 6052), and of 6to4 (RFC 3056).
+# the compatible ones before them, translated (RFC 2765), of NAT64 (RFC 6052), and of 6to4
+# (RFC 3056).
 _HOLDS_IPV4 = (
     (IPv6Network("::ffff:0:0/96"), 0),
     (IPv6Network("::/96"), 0),
+    (IPv6Network("::ffff:0:0:0/96"), 0),
     (IPv6Network("64:ff9b::/96"), 0),
     (IPv6Network("2002::/16"), 80),
 )

@@ -138,7 +138,7 @@ _PROBLEMS: Mapping[int, tuple[str, str, Sequence[str]]] = {
     415: ("WrongMediaType", "The body has another media type, or is encoded.", ("Accept",)),
     422: ("InvalidFields", "Some values cannot be accepted; `errors` names every one.", ()),
     429: ("TooManyRequests", "There were too many requests lately.", ("Retry-After", *_LIMITED)),
-    503: ("StorageUnavailable", "The database is away; nothing was changed.", ("Retry-After",)),
+    503: ("Unavailable", "The database is away, or too much is waiting.", ("Retry-After",)),
 }
 """The name of each problem in the document, what it means, and the headers that come with it."""
 

@@ -51,6 +51,7 @@ _KINDS: tuple[tuple[type[errors.QuietzoneError], int, str, str], ...] = (
     (errors.KeyReused, 422, "idempotency-key-reused", "The Idempotency-Key was used before"),
     (errors.Conflict, 409, "conflict", "The request contradicts what is stored"),
     (errors.TooMany, 429, "too-many", "Too many requests"),
+    (errors.Overloaded, 503, "overloaded", "Too much is waiting"),
     (errors.Gone, 410, "gone", "Gone"),
     (errors.StorageUnavailable, 503, "storage-unavailable", "The database is away"),
 )
@@ -144,6 +145,8 @@ def _ours(
         report_outage(resp, error, problem.request_id)
     elif isinstance(error, errors.TooMany):
         report_limit(resp, error)
+    elif isinstance(error, errors.Overloaded):
+        resp.set_header("Retry-After", "1")
     elif problem.status == 500:
         _log.error("request %s failed", problem.request_id, exc_info=error)
 

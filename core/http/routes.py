@@ -106,6 +106,7 @@ ROUTES: tuple[Route, ...] = (
         organizations.Member,
         {"PATCH": Role.ADMIN, "DELETE": Role.ADMIN},
     ),
+    Route(f"{_ORGANIZATION}/membership", organizations.Membership, {"DELETE": Role.MEMBER}),
     Route(
         f"{_ORGANIZATION}/api-keys",
         organizations.ApiKeys,

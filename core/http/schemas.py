@@ -82,6 +82,7 @@ class ApiKeyView(Struct, frozen=True):
     expires_at: Instant | None
     last_used_at: Instant | None
     operator: bool
+    created_by: UUID | None
 
     @classmethod
     def of(cls, key: ApiKey) -> ApiKeyView:

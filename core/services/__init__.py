@@ -30,6 +30,7 @@ from core.services.audit import Audit
 from core.services.code_images import CodeImages, Plans
 from core.services.codes import CodeService
 from core.services.destinations import Destinations
+from core.services.devices import Devices
 from core.services.enrichment import Enrichment
 from core.services.exports import Exports
 from core.services.images import ImageService
@@ -120,6 +121,7 @@ class Services:
         asking = (caching.session_ttl, caching.max_sessions, meters[Namespace.SESSION], seconds)
         host = urlsplit(settings.base_url).hostname or ""
         self.second_factors = SecondFactors(self.storage, host, clock, token_bytes)
+        self.signatures = Signatures(settings.images.signing_keys, settings.data)
         self.accounts = Accounts(
             self.storage,
             self.audit,
@@ -128,13 +130,14 @@ class Services:
             Remembered(Recall(*asking), Recall(*asking), Recall(*asking)),
             self.second_factors,
             self.limits,
+            Devices(self.signatures, token_bytes),
             clock,
             token_bytes,
         )
         plans: Plans = Recall(caching.code_ttl, _MAX_PLANS, meters[Namespace.CODE], seconds)
         self.lookups = Lookups(self.storage, caching, meters[Namespace.CODE], plans, seconds)
         self.organizations = OrganizationService(
-            self.storage, self.audit, self.accounts, self.lookups, clock
+            self.storage, self.audit, self.accounts, self.lookups, settings.accounts, clock
         )
         self.destinations = Destinations(
             settings.codes, settings.base_url, components.destination_checks, seconds
@@ -172,7 +175,6 @@ class Services:
             components.sheets, self.codes, self.images, self.styles, settings.codes
         )
         self.logos = Logos(self.storage, self.audit, settings.images, clock, plans)
-        self.signatures = Signatures(settings.images.signing_keys, settings.data)
         self.redirects = Redirects(self.lookups, clock)
         self.enrichment = Enrichment(components.scan_enrichers)
         self.journal = Journal(settings.journal, settings.scans, clock)

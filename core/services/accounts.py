@@ -30,6 +30,7 @@ from core.domain.validation import Secret, field_rules, read
 from core.errors import CodeRequired, Conflict, Forbidden, InvalidFields, NotFound, Unauthenticated
 from core.ports import Storage
 from core.services.audit import Audit
+from core.services.devices import Devices
 from core.services.limits import Limits, Policy
 from core.services.passwords import Passwords
 from core.services.recent import Recall
@@ -68,6 +69,7 @@ class Accounts:
         recent: Remembered,
         second_factors: SecondFactors,
         limits: Limits,
+        devices: Devices,
         clock: Callable[[], datetime],
         token_bytes: Callable[[int], bytes],
     ) -> None:
@@ -77,6 +79,7 @@ class Accounts:
         self.recent = recent
         self._second_factors = second_factors
         self._limits = limits
+        self.devices = devices
         self._idle = timedelta(seconds=settings.session_idle)
         self._lifetime = timedelta(seconds=settings.session_lifetime)
         # The time of last use is written at most once a minute, and never so rarely that a session
@@ -121,9 +124,9 @@ class Accounts:
         assert user is not None
         assert session is not None
         # Before the new one is hashed, which costs as much as to try the old one.
-        self._count_try(user.email)
+        self._count_own_try(user)
         password_hash = self._new_hash(user, change.new.reveal(), "new")
-        with self._proven_own(user, change.current, "current", is_counted=True):
+        with self._proven_own(user, change.current, "current"):
             ended = self._replace_password(user.id, password_hash, session.token_hash)
         self.recent.sessions.forget(*ended)
 
@@ -177,11 +180,13 @@ class Accounts:
         password: Secret,
         code: Secret | UnsetType = UNSET,
         *,
+        device: str = "",
         needs_code: bool = True,
         is_counted: bool = False,
     ) -> Iterator[User]:
         """Whose address and password these are; in a transaction until whose end he stays so.
 
+        `device` is the token of the browser, if it has one (`devices`).
         Raises Unauthenticated, not telling what was wrong, in the same time for an unknown address
         as for a known one. Where the password is right and the person has a second factor, raises
         CodeRequired unless the code is right too; a wrong password is answered alike whatever code
@@ -191,7 +196,7 @@ class Accounts:
         # NOTE: every password that anybody tries comes by here, before anything is looked up, and
         # for accounts that there are not as well.
         if not is_counted:
-            self._count_try(email)
+            self._count_try(self.devices.subject(email, device))
         user = self.find(email)
         known = user.password_hash if user else None
         if not self._passwords.matches(known, password.reveal()) or not user:
@@ -210,8 +215,12 @@ class Accounts:
                 self._storage.users.set_password_hash(user.id, fresh_hash)
             yield locked
 
-    def _count_try(self, email: str) -> None:
-        self._limits.take(Policy.SIGN_IN_ACCOUNT, spelled(email))
+    def _count_try(self, subject: str) -> None:
+        self._limits.take(Policy.SIGN_IN_ACCOUNT, subject)
+
+    def _count_own_try(self, user: User) -> None:
+        """Count who is signed in apart from others, who may be guessing at his account."""
+        self._count_try(f"user:{user.id}")
 
     def _is_still(self, locked: User, user: User, password: Secret) -> bool:
         same = locked.password_hash == user.password_hash
@@ -219,18 +228,17 @@ class Accounts:
         return same or self._passwords.matches(locked.password_hash, password.reveal())
 
     @contextmanager
-    def _proven_own(
-        self, user: User, password: Secret, field: str, *, is_counted: bool = False
-    ) -> Iterator[None]:
+    def _proven_own(self, user: User, password: Secret, field: str) -> Iterator[None]:
         """As `proven`, for somebody who is signed in, and so has shown a code then."""
         try:
-            with self.proven(user.email, password, needs_code=False, is_counted=is_counted):
+            with self.proven(user.email, password, needs_code=False, is_counted=True):
                 yield
         except Unauthenticated:
             raise InvalidFields.of(field, "is not your password") from None
 
     def begin_second_factor(self, user: User, password: Secret) -> tuple[str, str]:
         """A new secret and its address; raises InvalidFields for a wrong password, or Conflict."""
+        self._count_own_try(user)
         # Else whoever finds a screen unlocked could lock its owner out.
         with self._proven_own(user, password, "password"):
             return self._second_factors.begin(user)
@@ -243,7 +251,7 @@ class Accounts:
         user, session = principal.user, principal.session
         assert user is not None
         assert session is not None
-        self._count_try(user.email)
+        self._count_own_try(user)
         with self._storage.transaction():
             codes = self._second_factors.confirm(user, code)
             ended = self.delete_sessions(user.id, session.token_hash)
@@ -252,8 +260,9 @@ class Accounts:
 
     def disable_second_factor(self, user: User, password: Secret, code: Secret) -> None:
         """Ask for no code any more; raises InvalidFields for a wrong password or code."""
+        self._count_own_try(user)
         try:
-            with self.proven(user.email, password, code):
+            with self.proven(user.email, password, code, is_counted=True):
                 self._second_factors.disable(user.id)
         except CodeRequired as error:
             raise InvalidFields.of("code", str(error)) from None
@@ -267,13 +276,16 @@ class Accounts:
         """
         return self._second_factors.disable(self.get(email).id)
 
-    def sign_in(self, credentials: Credentials, presented: str = "") -> tuple[str, Session, User]:
+    def sign_in(
+        self, credentials: Credentials, presented: str = "", device: str = ""
+    ) -> tuple[str, Session, User]:
         """A new session and its token; raises as `proven` does.
 
         The token is always a new one. The session that the caller has `presented`, if any, ends.
         """
+        email, password, code = credentials.email, credentials.password, credentials.code
         token, left = new_token(self._token_bytes), token_hash(presented)
-        with self.proven(credentials.email, credentials.password, credentials.code) as user:
+        with self.proven(email, password, code, device=device) as user:
             now = self._clock()
             session = Session(
                 token_hash=token_hash(token),
@@ -397,7 +409,12 @@ class Accounts:
         return self._storage.memberships.of_user(principal.user.id)
 
     def new_key(
-        self, organization_id: UUID, name: str, role: Role, expires_at: datetime | None
+        self,
+        organization_id: UUID,
+        name: str,
+        role: Role,
+        expires_at: datetime | None,
+        created_by: UUID | None = None,
     ) -> tuple[str, ApiKey]:
         """Make and store an API key; its token is returned here and can never be read again."""
         token = KEY_PREFIX + base64.b32encode(self._token_bytes(25)).decode().lower()
@@ -410,6 +427,7 @@ class Accounts:
             token_hash=token_hash(token),
             created_at=self._clock(),
             expires_at=expires_at,
+            created_by=created_by,
         )
         self._storage.api_keys.add(key)
         return token, key
@@ -421,7 +439,8 @@ class Accounts:
     def set_operator(self, who: str, operator: bool, *, by: Origin) -> User | ApiKey:
         """Make an account, by its address, or an API key, by its id, an operator or none any more.
 
-        That of a key is recorded in its organisation; an account belongs to none.
+        That of a key is recorded in its organisation; an account belongs to none, and its sessions
+        end, so that one that was stolen does not grow with it.
         Raises NotFound for an unknown one, InvalidFields for what is neither, and Conflict where
         one that is none should be none any more.
         """
@@ -431,6 +450,8 @@ class Accounts:
                 raise Conflict(f"{who} is no operator; 'quietzone operator list' shows who is one")
             if isinstance(found, User):
                 self._storage.users.set_operator(found.id, operator)
+                if operator is not found.operator:
+                    self.delete_sessions(found.id, None)
             elif not self._storage.api_keys.set_operator(found.id, operator):
                 raise _no_key(found.id)
             else:
@@ -474,8 +495,3 @@ def _no_key(key_id: UUID) -> NotFound:
 def is_key(token: str) -> bool:
     """Whether the token has the form of an API key."""
     return token.startswith(KEY_PREFIX)
-
-
-def spelled(email: str) -> str:
-    """An address as limits count it, whether it is one or not."""
-    return email.strip().casefold()

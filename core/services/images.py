@@ -28,7 +28,7 @@ from core.errors import FieldProblem, InvalidFields
 from core.ports import Encoder, Renderer
 from core.services.flights import Flights
 from core.services.meters import Namespace
-from core.services.offload import Offload, call_inline
+from core.services.offload import Admission, Offload, call_inline
 from core.services.scannability import Alike, Scannability
 from core.services.spaces import Spaces, digest
 from core.settings import CacheSettings, ImagesSettings
@@ -115,6 +115,7 @@ class ImageService:
         self._settings = settings
         self._ttl = cache_settings.image_ttl
         self._offload: Offload = call_inline
+        self._admission = Admission(settings.max_waiting, "images.max_waiting")
         self._scannability = Scannability(renderers.get(_READ), settings.min_contrast)
         # Other sizes and formats of a code have the symbol in common, which takes the longest.
         self._symbol = lru_cache(settings.max_symbols)(self._encode)
@@ -219,6 +220,8 @@ class ImageService:
         allow: Callable[[], object] | None = None,
     ) -> Picture:
         """The image; raises InvalidFields where content, level, size and look do not fit.
+
+        Raises Overloaded where too many wait to be drawn.
 
         It is kept for the organisation; without one nothing is kept. `allow` is called where it has
         to be drawn, and raises where that must not be.
@@ -353,16 +356,17 @@ class ImageService:
 
     def _made(self, plan: Plan, organization_id: UUID | None) -> bytes:
         """The image drawn now; what is not plain is proven, or was before."""
-        # Here, because it may come from the database: no thread that draws can ask that.
-        logo = plan.logo()
-        plan, picture = replace(plan, logo=lambda: logo), None
-        if plan.look != PLAIN:
-            picture, problems = self._verdict(plan, organization_id)
-            if problems:
-                raise InvalidFields(problems)
-        if picture is None or plan.options.format != _READ:
-            picture = self._offload(self.draw, plan)
-        return picture
+        with self._admission.one():
+            # Here, because it may come from the database: no thread that draws can ask that.
+            logo = plan.logo()
+            plan, picture = replace(plan, logo=lambda: logo), None
+            if plan.look != PLAIN:
+                picture, problems = self._verdict(plan, organization_id)
+                if problems:
+                    raise InvalidFields(problems)
+            if picture is None or plan.options.format != _READ:
+                picture = self._offload(self.draw, plan)
+            return picture
 
     def _verdict(self, plan: Plan, organization_id: UUID | None) -> _Verdict:
         """What the guard says, and has said to the organisation; no picture where none was read."""

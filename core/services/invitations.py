@@ -18,12 +18,13 @@ from core.domain.accounts import (
     User,
     normalize_email,
 )
-from core.domain.audit import Action, ActorKind, Origin
+from core.domain.audit import Action, Origin
 from core.domain.letters import Letter
 from core.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from core.ports import Storage
-from core.services.accounts import Accounts, no_link, spelled
+from core.services.accounts import Accounts, no_link
 from core.services.audit import Audit
+from core.services.devices import spelled
 from core.services.limits import Limits, Policy
 from core.services.links import letter, link, one_line
 from core.services.organizations import OrganizationService, may_grant
@@ -80,7 +81,7 @@ class Invitations:
             organization_id=organization_id,
             email=normalize_email(draft.email),
             role=draft.role,
-            invited_by=by.actor.id if by.actor.kind is ActorKind.USER else None,
+            invited_by=self._organizations.maker(by),
             token_hash=token_hash(token),
             created_at=now,
             expires_at=now + self._lifetime,

@@ -24,13 +24,23 @@ from core.domain.accounts import (
     User,
     organization_slug,
 )
-from core.domain.audit import Action, Change, Changes, Origin, Subject, SubjectKind, differences
+from core.domain.audit import (
+    Action,
+    ActorKind,
+    Change,
+    Changes,
+    Origin,
+    Subject,
+    SubjectKind,
+    differences,
+)
 from core.domain.codes import BusinessCode
 from core.errors import Conflict, FieldProblem, Forbidden, InvalidFields, NotFound
 from core.ports import Storage
 from core.services.accounts import Accounts
 from core.services.audit import Audit
 from core.services.lookups import Lookups
+from core.settings import AccountsSettings
 
 _SLUG_TRIES = 50
 _HIDDEN = "(hidden)"
@@ -45,21 +55,28 @@ class OrganizationService:
         audit: Audit,
         accounts: Accounts,
         lookups: Lookups,
+        settings: AccountsSettings,
         clock: Callable[[], datetime],
     ) -> None:
         self._storage = storage
         self._audit = audit
         self._accounts = accounts
         self._lookups = lookups
+        self._most = settings.max_organizations
         self._clock = clock
 
     def found(self, draft: OrganizationDraft, owner: User | None, *, by: Origin) -> Organization:
-        """Create an organisation whose first owner is `owner`; raises Conflict for a taken slug."""
+        """Create an organisation whose first owner is `owner`.
+
+        Raises Conflict for a taken slug, and Forbidden where he owns as many as he may.
+        """
         for attempt in range(_SLUG_TRIES):
             slug = draft.slug or self._free_slug(draft.name)
             organization = Organization(uuid4(), draft.name, slug, self._clock())
             try:
                 with self._storage.transaction():
+                    if owner is not None:
+                        self._check_owned(owner)
                     self._storage.organizations.add(organization)
                     made = differences(None, _told(organization))
                     self._record(by, Action.ORGANIZATION_CREATE, organization, made)
@@ -72,6 +89,17 @@ class OrganizationService:
             else:
                 return organization
         raise AssertionError("the loop above returns or raises")
+
+    def _check_owned(self, owner: User) -> None:
+        """Raise Forbidden where the person owns as many organisations as he may."""
+        # Two who found one at the same time wait for each other here.
+        person = self._storage.users.lock(owner.id) or owner
+        roles = [role for _, role in self._storage.memberships.of_user(owner.id)]
+        if not person.operator and roles.count(Role.OWNER) >= self._most:
+            raise Forbidden(
+                f"You own as many organizations as one may, {self._most} (setting "
+                "accounts.max_organizations); delete one, or ask an operator to found it."
+            )
 
     def get(self, organization_id: UUID) -> Organization:
         """The organisation; raises NotFound."""
@@ -144,10 +172,12 @@ class OrganizationService:
         """Give a member another role; raises NotFound, Forbidden or Conflict (the last owner).
 
         The member's sessions end, so that one that was stolen does not grow with him; only the
-        `session` that asks for this goes on. What he has invited others to is withdrawn.
+        `session` that asks for this goes on. What he has invited others to is withdrawn, and so are
+        API keys that he has made of a role that is above his own now.
         """
         may_grant(granter, role)
         ended: Sequence[bytes] = ()
+        keys: Sequence[ApiKey] = ()
         with self._storage.transaction():
             before = self._may_touch(
                 organization_id, user_id, granter, leaves=role is not Role.OWNER
@@ -155,6 +185,10 @@ class OrganizationService:
             if role is not before:
                 self._storage.memberships.set_role(organization_id, user_id, role)
                 self._withdraw_invitations(organization_id, user_id, by)
+                above = [
+                    k for k in self.keys_of(organization_id, user_id) if not role.includes(k.role)
+                ]
+                keys = self._end_keys(above, by)
                 keep = session.token_hash if session is not None else None
                 ended = self._accounts.delete_sessions(user_id, keep)
             member = self.member(organization_id, user_id)
@@ -163,24 +197,44 @@ class OrganizationService:
             self._audit.record(by, organization_id, Action.MEMBER_CHANGE, subject, differing)
         self._accounts.recent.roles.forget((organization_id, user_id))
         self._accounts.recent.sessions.forget(*ended)
+        self._accounts.recent.keys.forget(*(key.token_hash for key in keys))
         return member
 
     def remove_member(
-        self, organization_id: UUID, user_id: UUID, remover: Role, *, by: Origin
+        self,
+        organization_id: UUID,
+        user_id: UUID,
+        remover: Role,
+        *,
+        by: Origin,
+        keep_keys: bool = False,
     ) -> None:
         """Remove a member; raises NotFound, Forbidden or Conflict (the last owner).
 
-        What he has invited others to is withdrawn.
+        What he has invited others to is withdrawn, and the API keys that he has made end, unless
+        whoever removes him wants to `keep_keys`, and answers for them from then on.
         """
+        heir = self.maker(by) if keep_keys else None
+        if keep_keys and heir == user_id:
+            raise Forbidden(
+                "Your API keys end with you; somebody else may remove you without them."
+            )
+        keys: Sequence[ApiKey] = ()
         with self._storage.transaction():
             self._may_touch(organization_id, user_id, remover, leaves=True)
             member = self.member(organization_id, user_id)
             self._storage.memberships.remove(organization_id, user_id)
             self._withdraw_invitations(organization_id, user_id, by)
+            keys = self.keys_of(organization_id, user_id)
+            if keep_keys:
+                self._storage.api_keys.hand_over([key.id for key in keys], heir)
+            else:
+                keys = self._end_keys(keys, by)
             subject = Subject(SubjectKind.MEMBER, user_id, member.email)
             removed = differences({"role": member.role}, None)
             self._audit.record(by, organization_id, Action.MEMBER_REMOVE, subject, removed)
         self._accounts.recent.roles.forget((organization_id, user_id))
+        self._accounts.recent.keys.forget(*(key.token_hash for key in keys))
 
     def _withdraw_invitations(self, organization_id: UUID, user_id: UUID, by: Origin) -> None:
         """End what the member has invited others to."""
@@ -193,16 +247,40 @@ class OrganizationService:
         """The organisation's API keys, oldest first."""
         return self._storage.api_keys.of_organization(organization_id)
 
+    def keys_of(self, organization_id: UUID, user_id: UUID) -> Sequence[ApiKey]:
+        """Those of them that the person has made, by himself or with another key of his."""
+        return [key for key in self.keys(organization_id) if key.created_by == user_id]
+
+    def maker(self, by: Origin) -> UUID | None:
+        """The person who answers for what comes from `by`; None where nobody knows."""
+        if by.actor.kind is not ActorKind.API_KEY or by.actor.id is None:
+            return by.actor.id
+        key = self._storage.api_keys.get(by.actor.id)
+        return None if key is None else key.created_by
+
     def add_key(
         self, organization_id: UUID, draft: ApiKeyDraft, granter: Role, *, by: Origin
     ) -> tuple[str, ApiKey]:
-        """Make an API key; its token is returned this once."""
+        """Make an API key; its token is returned this once.
+
+        Raises Forbidden for a role above that of whoever answers for the key, InvalidFields for one
+        that would never work.
+        """
         may_grant(granter, draft.role)
         if draft.expires_at is not None and draft.expires_at <= self._clock():
             raise InvalidFields.of("expires_at", "lies in the past; the key would never work")
         with self._storage.transaction():
+            maker = self.maker(by)
+            if maker is not None:
+                # Whoever removes him, or gives him another role, waits for us, or we for him: no
+                # key is made that he would not find.
+                self._storage.memberships.owners(organization_id)
+                role = self._storage.memberships.role(organization_id, maker)
+                if role is None:
+                    raise Forbidden("Whoever made this key is no member any more.")
+                may_grant(role, draft.role)
             token, key = self._accounts.new_key(
-                organization_id, draft.name, draft.role, draft.expires_at
+                organization_id, draft.name, draft.role, draft.expires_at, maker
             )
             self._record_key(by, Action.API_KEY_CREATE, key, differences(None, _told_of_key(key)))
         return token, key
@@ -213,10 +291,16 @@ class OrganizationService:
         if key is not None and not remover.includes(key.role):
             raise Forbidden(f"The role {remover} may not delete a key of the role {key.role}.")
         with self._storage.transaction():
-            if key is None or not self._storage.api_keys.delete(organization_id, key_id):
+            if key is None or not self._end_keys([key], by):
                 raise NotFound("There is no such API key.")
-            self._record_key(by, Action.API_KEY_DELETE, key, differences(_told_of_key(key), None))
         self._accounts.recent.keys.forget(key.token_hash)
+
+    def _end_keys(self, keys: Sequence[ApiKey], by: Origin) -> Sequence[ApiKey]:
+        """In a transaction: those that were there still, to be forgotten afterwards."""
+        ended = [key for key in keys if self._storage.api_keys.delete(key.organization_id, key.id)]
+        for key in ended:
+            self._record_key(by, Action.API_KEY_DELETE, key, differences(_told_of_key(key), None))
+        return ended
 
     def business_code(self, organization_id: UUID) -> BusinessCode:
         """What the business code encodes; raises NotFound where it was never set."""

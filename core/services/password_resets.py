@@ -10,7 +10,8 @@ from functools import partial
 from core.domain.accounts import NewPassword, PasswordReset, User
 from core.domain.letters import Letter
 from core.ports import Storage
-from core.services.accounts import Accounts, no_link, spelled
+from core.services.accounts import Accounts, no_link
+from core.services.devices import spelled
 from core.services.limits import Limits, Policy
 from core.services.links import letter, link
 from core.services.outbox import Outbox
@@ -62,8 +63,8 @@ class PasswordResets:
         user = self._accounts.get(email)
         return link(self._base, PAGE, self._store(user)[0])
 
-    def redeem(self, sent: NewPassword) -> None:
-        """Set the new password; all sessions of the account end, and all its links.
+    def redeem(self, sent: NewPassword) -> User:
+        """Set the new password, and whose; all sessions of the account end, and all its links.
 
         Raises NotFound for a link that does not hold, InvalidFields for a password that cannot be
         taken: the link may be used again then.
@@ -73,6 +74,7 @@ class PasswordResets:
         if found is None or found[0].expires_at <= self._clock():
             raise no_link()
         self._accounts.set_password(found[1], sent.password.reveal(), link=digest)
+        return found[1]
 
     def _write(self, email: str) -> Letter | None:
         user = self._accounts.find(email)

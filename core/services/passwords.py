@@ -12,7 +12,7 @@ import argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from core.domain.validation import refuse_control_characters
-from core.services.offload import Offload, call_inline
+from core.services.offload import Admission, Offload, call_inline
 from core.settings import AccountsSettings
 
 MAX_BYTES = 1024
@@ -39,11 +39,12 @@ class Passwords:
             parallelism=settings.argon2_parallelism,
         )
         self._decoy = ""
-        self.offload: Offload = call_inline
+        self._offload: Offload = call_inline
+        self._admission = Admission(settings.max_waiting, "accounts.max_waiting")
 
     def open(self, offload: Offload) -> None:
         """Get ready: `offload` runs the hashing from now on."""
-        self.offload = offload
+        self._offload = offload
         self._decoy = self._hasher.hash("nobody's password")
         self._common = _common()
 
@@ -76,15 +77,18 @@ class Passwords:
         return part in self._common or part in self._own_names
 
     def hash(self, password: str) -> str:
-        """The hash to store, parameters and salt included."""
-        return self.offload(self._hasher.hash, password)
+        """The hash to store, parameters and salt included; raises Overloaded."""
+        with self._admission.one():
+            return self._offload(self._hasher.hash, password)
 
     def matches(self, password_hash: str | None, password: str) -> bool:
-        """Whether `password` is the one; takes as long for an unknown account (None)."""
-        if password_hash is None:
-            self.offload(self._verify, self._decoy, password)
-            return False
-        return self.offload(self._verify, password_hash, password)
+        """Whether `password` is the one; takes as long for an unknown account (None).
+
+        Raises Overloaded where too many wait for their turn.
+        """
+        with self._admission.one():
+            is_right = self._offload(self._verify, password_hash or self._decoy, password)
+        return is_right and password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:
         """Whether the hash was made with other parameters than the ones that are set now."""

@@ -1,4 +1,4 @@
-"""Signs the public addresses of images, so that nobody can ask for others than were given out."""
+"""Signs what is given out, so that nobody can make more of it: above all addresses of images."""
 
 from __future__ import annotations
 
@@ -54,12 +54,19 @@ class Signatures:
     def path(self, code_id: UUID, options: SignedOptions) -> str:
         """The signed address, from the path on; parameters at their defaults are left out."""
         query = parameters(options)
-        signature = _sign(self._keys[0], _message(code_id, options))
+        signature = self.seal(_message(code_id, options))
         return f"/i/{signature}/{code_id}.{options.format}" + (f"?{query}" if query else "")
 
     def holds(self, signature: str, code_id: UUID, options: SignedOptions) -> bool:
         """Whether one of the keys has signed this."""
-        message = _message(code_id, options)
+        return self.is_sealed(_message(code_id, options), signature)
+
+    def seal(self, message: bytes) -> str:
+        """A signature of anything else; begin it with what it is, so that it is nothing else."""
+        return _sign(self._keys[0], message)
+
+    def is_sealed(self, message: bytes, signature: str) -> bool:
+        """Whether one of the keys has signed the message."""
         given = signature.encode("utf-8", "replace")
         # Every key is tried: the time that this takes tells nothing.
         checks = [hmac.compare_digest(_sign(key, message).encode(), given) for key in self._keys]

@@ -575,7 +575,7 @@ class ApiKeyRepository(_Repository):
         super().__init__(connections)
         self._by_hash = connections.sql(
             "SELECT id, organization_id, name, role, prefix, created_at, expires_at, last_used_at,"
-            " operator FROM api_keys WHERE token_hash = ?"
+            " operator, created_by_id FROM api_keys WHERE token_hash = ?"
         )
 
     def add(self, key: ApiKey) -> None:
@@ -597,7 +597,8 @@ class ApiKeyRepository(_Repository):
             row = database.execute_sql(self._by_hash, (token_hash,)).fetchone()
         if row is None:
             return None
-        key_id, organization_id, name, role, prefix, created_at, expires_at, used_at, operator = row
+        key_id, organization_id, name, role, prefix, created_at, expires_at, used_at, *rest = row
+        operator, created_by = rest
         return ApiKey(
             id=to_uuid(key_id),
             organization_id=to_uuid(organization_id),
@@ -609,6 +610,7 @@ class ApiKeyRepository(_Repository):
             expires_at=_moment_or_none(expires_at),
             last_used_at=_moment_or_none(used_at),
             operator=bool(operator),
+            created_by=None if created_by is None else to_uuid(created_by),
         )
 
     def of_organization(self, organization_id: UUID) -> Sequence[ApiKey]:
@@ -636,6 +638,13 @@ class ApiKeyRepository(_Repository):
                 table.delete().where((table.organization == organization_id) & (table.id == key_id))
             )
             return _any(cursor)
+
+    def hand_over(self, key_ids: Collection[UUID], user_id: UUID | None) -> None:
+        """Make the person the one who has made these keys."""
+        table = tables.ApiKey
+        with self._connections.transaction() as database:
+            for batch in batches(list(key_ids), _BATCH):
+                database.execute(table.update(created_by=user_id).where(table.id.in_(batch)))
 
     def set_operator(self, key_id: UUID, operator: bool) -> bool:
         """Make the key an operator's, or not any more."""

@@ -232,6 +232,7 @@ class ApiKey(Model):
     expires_at = InstantField(null=True)
     last_used_at = InstantField(null=True)
     operator = _off_at_first()
+    created_by = ForeignKeyField(User, null=True, on_delete="SET NULL", backref="+", index=False)
 
     class Meta:
         table_name = "api_keys"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from msgspec.structs import replace
 
 from core.api import (
+    ApiKey,
     Conflict,
     Invitation,
     Membership,
@@ -140,6 +141,38 @@ def test_what_one_member_has_made_is_removed_alone(
     storage.invitations.delete_by(organization.id, user.id)
     assert storage.invitations.of_organization(organization.id) == [by_key]
     assert storage.invitations.of_organization(other.id) == [elsewhere]
+
+
+def test_keys_know_who_made_them_and_are_handed_over(
+    storage: Storage, organization: Organization, user: User
+) -> None:
+    def made(number: int, created_by: UUID | None) -> ApiKey:
+        key = ApiKey(
+            id=uuid4(),
+            organization_id=organization.id,
+            name=f"{number}",
+            role=Role.ADMIN,
+            prefix="qz_abcdef",
+            token_hash=bytes([number]),
+            created_at=NOW + timedelta(seconds=number),
+            created_by=created_by,
+        )
+        storage.api_keys.add(key)
+        return key
+
+    keys = [made(1, user.id), made(2, None), made(3, user.id)]
+    assert storage.api_keys.of_organization(organization.id) == keys
+    assert [storage.api_keys.by_hash(key.token_hash) for key in keys] == keys
+    assert [storage.api_keys.get(key.id) for key in keys] == keys
+
+    heir = add_user(storage, "heir@example.com")
+    storage.api_keys.hand_over([keys[0].id, keys[1].id], heir.id)
+    makers = [key.created_by for key in storage.api_keys.of_organization(organization.id)]
+    assert makers == [heir.id, heir.id, user.id]
+    storage.api_keys.hand_over([keys[0].id], None)
+    storage.api_keys.hand_over([], heir.id)
+    makers = [key.created_by for key in storage.api_keys.of_organization(organization.id)]
+    assert makers == [None, heir.id, user.id]
 
 
 def test_expired_invitations_are_removed(storage: Storage, organization: Organization) -> None:

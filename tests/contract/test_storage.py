@@ -58,6 +58,7 @@ MIGRATIONS = [
     "0010_links",
     "0011_second_factors",
     "0012_audit",
+    "0013_key_makers",
 ]
 NOW = datetime(2026, 3, 29, 1, 2, 3, 456789, tzinfo=UTC)
 

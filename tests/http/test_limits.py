@@ -145,6 +145,61 @@ def test_signing_in_is_limited_for_an_account_whoever_tries_and_whether_there_is
     assert Api(app, {}).post("/api/session", right, remote_addr="192.0.2.9").status_code == 201
 
 
+@pytest.mark.parametrize("sections", [{"limits": {"sign_in_account": at_most(2)}}], indirect=True)
+@pytest.mark.parametrize("how", ["signed in", "a new password"])
+def test_whoever_guesses_does_not_keep_out_a_browser_that_has_been_in(
+    app: Application, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    owner = {"email": "owner@acme.example", "password": PASSWORD}
+    editor = {"email": "editor@acme.example", "password": PASSWORD}
+
+    def guess(email: str, device: str = "") -> int:
+        headers = {"Cookie": f"quietzone-device={device}"} if device else {}
+        wrong = {"email": email, "password": "not the password"}
+        return Api(app, {}).post("/api/session", wrong, headers=headers).status_code
+
+    if how == "signed in":
+        made = Api(app, {}).post("/api/session", owner)
+    else:
+        link = app.services.password_resets.issue(owner["email"]).partition("=")[2]
+        owner["password"] = "another quiet phrase"
+        sent = {"token": link, "password": owner["password"]}
+        made = Api(app, {}).post("/api/password-resets/redeem", sent)
+    device = made.cookies["quietzone-device"]
+    assert device.http_only
+    assert device.same_site == "Lax"
+    assert device.max_age == 400 * 24 * 3600
+    known = {"Cookie": f"quietzone-device={device.value}"}
+
+    assert [guess(owner["email"]) for _ in range(4)][-1] == 429
+    assert Api(app, {}).post("/api/session", owner).status_code == 429
+    again = Api(app, known).post("/api/session", {**owner, "email": " Owner@ACME.example"})
+    assert again.status_code == 201
+    # It is known already, and lets nobody in by itself.
+    assert "quietzone-device" not in again.cookies
+    assert Api(app, known).get("/api/session").status_code == 401
+    # Nor does it help with another account, or anybody who has made one up.
+    assert [guess(editor["email"], device.value) for _ in range(3)] == [401, 401, 429]
+    assert Api(app, known).post("/api/session", editor).status_code == 429
+    name, _, seal = device.value.partition(".")
+    for forged in (f"x{name}.{seal}", f"{name}.x{seal}", name, f"{name}.", ".", seal, "ü.ü"):
+        assert guess(owner["email"], forged) == 429, forged
+    # What is tried with it has a limit as well.
+    assert [guess(owner["email"], device.value) for _ in range(3)][-1] == 429
+
+
+def test_whoever_guesses_does_not_keep_one_from_changing_his_password(
+    app: Application, owner: Api
+) -> None:
+    guess = {"email": "owner@acme.example", "password": "not the password"}
+    told = [Api(app, {}).post("/api/session", guess).status_code for _ in range(3)]
+    assert told[-1] == 429
+    change = {"current": PASSWORD, "new": "another quiet phrase"}
+    assert owner.put("/api/password", {**change, "current": "wrong"}).status_code == 422
+    assert owner.put("/api/password", change).status_code == 204
+    assert owner.put("/api/password", change).status_code == 429
+
+
 def test_signing_in_is_limited_for_an_address_and_one_of_ipv6_is_a_network(
     app: Application,
 ) -> None:

@@ -45,12 +45,13 @@ def test_under_https_the_cookie_is_secure_and_bound_to_the_host(
     settings = settings_in(tmp_path / "data", service={"base_url": "https://qr.example"})
     secure = create_app(settings)
     secure.services.open()
-    header = Api(secure, {}).post("/api/session", SIGN_IN).headers["Set-Cookie"]
+    cookies = Api(secure, {}).post("/api/session", SIGN_IN).cookies
     secure.services.close()
-    assert header.startswith("__Host-quietzone=")
-    assert "; Secure" in header
-    assert "Path=/" in header
-    assert "Domain" not in header
+    assert set(cookies) == {"__Host-quietzone", "__Host-quietzone-device"}
+    for cookie in cookies.values():
+        assert cookie.secure
+        assert cookie.http_only
+        assert (cookie.path, cookie.domain) == ("/", None)
 
 
 @pytest.mark.parametrize(
@@ -321,6 +322,39 @@ def test_with_another_role_one_signs_in_again(
     own = f"{acme.url}/members/{acme.users[Role.ADMIN]}"
     assert admin.patch(own, {"role": "member"}).status_code == 200
     assert admin.get("/api/session").json["organizations"][0]["role"] == "member"
+
+
+def test_who_becomes_an_operator_or_none_signs_in_again(
+    app: Application, anonymous: Api, editor: Api
+) -> None:
+    for operator in (True, False):
+        me = signed_in(app, anonymous)
+        app.services.accounts.set_operator("owner@acme.example", operator, by=OPERATOR)
+        assert me.get("/api/session").status_code == 401
+        me = signed_in(app, anonymous)
+        assert me.get("/api/session").json["user"]["operator"] is operator
+    # Who is one already loses nothing by it, nor do others.
+    app.services.accounts.set_operator("owner@acme.example", True, by=OPERATOR)
+    me = signed_in(app, anonymous)
+    app.services.accounts.set_operator("owner@acme.example", True, by=OPERATOR)
+    assert me.get("/api/session").status_code == 200
+    assert editor.get("/api/session").status_code == 200
+
+
+@pytest.mark.parametrize("sections", [{"accounts": {"max_organizations": 2}}])
+def test_there_is_an_end_to_organizations_that_one_owns(
+    app: Application, owner: Api, editor: Api
+) -> None:
+    assert owner.post("/api/organizations", {"name": "Second"}).status_code == 201
+    refused = owner.post("/api/organizations", {"name": "Third"})
+    assert refused.status_code == 403
+    assert "accounts.max_organizations" in refused.json["detail"]
+    # What others own, and where one is no owner, does not count.
+    made = [editor.post("/api/organizations", {"name": "Mine"}).status_code for _ in range(3)]
+    assert made == [201, 201, 403]
+    app.services.accounts.set_operator("owner@acme.example", True, by=OPERATOR)
+    me = signed_in(app, Api(app, {}))
+    assert me.post("/api/organizations", {"name": "Third"}).status_code == 201
 
 
 def test_owners_who_demote_each_other_at_a_time_leave_one(app: Application, acme: Tenant) -> None:

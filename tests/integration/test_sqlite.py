@@ -114,6 +114,7 @@ def test_asking_for_pending_migrations_makes_no_file(tmp_path: Path) -> None:
         "0010_links",
         "0011_second_factors",
         "0012_audit",
+        "0013_key_makers",
     ]
     backend.storage.close()
 

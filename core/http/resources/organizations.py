@@ -6,6 +6,7 @@ from typing import ClassVar
 from uuid import UUID
 
 import falcon
+from msgspec import Struct
 
 from core.domain.accounts import (
     ApiKeyDraft,
@@ -17,8 +18,17 @@ from core.domain.accounts import (
 )
 from core.domain.accounts import Member as MemberView
 from core.domain.validation import field_rules, read
+from core.errors import Forbidden
 from core.http.request import Request
-from core.http.resources.base import Answer, Answers, Bodies, EventNames, Resource, put_json
+from core.http.resources.base import (
+    Answer,
+    Answers,
+    Bodies,
+    EventNames,
+    Queries,
+    Resource,
+    put_json,
+)
 from core.http.schemas import (
     ApiKeyList,
     ApiKeyView,
@@ -93,9 +103,16 @@ class Members(Resource):
         put_json(resp, MemberList(self.services.organizations.members(org_id)))
 
 
+class MemberRemoval(Struct, frozen=True):
+    """How a member is removed."""
+
+    keep_keys: bool = False
+
+
 class Member(Resource):
     """`/api/organizations/{org_id}/members/{user_id}`."""
 
+    queries: ClassVar[Queries] = {"DELETE": MemberRemoval}
     events: ClassVar[EventNames] = {"PATCH": "member.change", "DELETE": "member.remove"}
     bodies: ClassVar[Bodies] = {"PATCH": MemberChanges}
     answers: ClassVar[Answers] = {
@@ -106,7 +123,8 @@ class Member(Resource):
     def on_patch(self, req: Request, resp: falcon.Response, org_id: UUID, user_id: UUID) -> None:
         """Give the member another role.
 
-        The member's sessions end, but for the one that asks for this.
+        The member's sessions end, but for the one that asks for this. So do API keys that he has
+        made of a larger role than his new one.
         """
         changes = read(MemberChanges, self.body(req))
         member = self.services.organizations.change_role(
@@ -120,9 +138,34 @@ class Member(Resource):
         put_json(resp, member)
 
     def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID, user_id: UUID) -> None:
-        """Remove the member; the account stays."""
+        """Remove the member, and the API keys that he has made, unless they are to be kept.
+
+        The account stays.
+        """
+        removal: MemberRemoval = req.context.query
         self.services.organizations.remove_member(
-            org_id, user_id, req.context.role, by=self.origin(req)
+            org_id,
+            user_id,
+            req.context.role,
+            by=self.origin(req),
+            keep_keys=removal.keep_keys,
+        )
+        resp.status = 204
+
+
+class Membership(Resource):
+    """`/api/organizations/{org_id}/membership`."""
+
+    events: ClassVar[EventNames] = {"DELETE": "member.leave"}
+    answers: ClassVar[Answers] = {"DELETE": (Answer(status=204), 409)}
+
+    def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+        """Leave the organisation; the API keys that one has made there end."""
+        user = req.context.principal.user
+        if user is None:
+            raise Forbidden("An API key cannot leave; delete it instead.")
+        self.services.organizations.remove_member(
+            org_id, user.id, req.context.role, by=self.origin(req)
         )
         resp.status = 204
 

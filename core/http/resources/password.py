@@ -10,6 +10,7 @@ from core.domain.accounts import NewPassword, PasswordChange, ResetRequest, chec
 from core.domain.validation import field_rules, read
 from core.http.request import Request
 from core.http.resources.base import Answer, Answers, Bodies, EventNames, Resource
+from core.http.resources.session import remember_device
 
 _rules = field_rules(email=check_email)
 
@@ -49,9 +50,12 @@ class PasswordReset(Resource):
 
     events: ClassVar[EventNames] = {"POST": "password.reset"}
     bodies: ClassVar[Bodies] = {"POST": NewPassword}
-    answers: ClassVar[Answers] = {"POST": (Answer(status=204), 404, 503)}
+    answers: ClassVar[Answers] = {"POST": (Answer(status=204, headers=("Set-Cookie",)), 404, 503)}
 
     def on_post(self, req: Request, resp: falcon.Response) -> None:
         """Set a new password by the token of a link; all sessions of the account end."""
-        self.services.password_resets.redeem(read(NewPassword, self.body(req)))
+        user = self.services.password_resets.redeem(read(NewPassword, self.body(req)))
+        # He may sign in from here, however many have guessed at his account.
+        token = self.services.accounts.devices.token(user.email)
+        remember_device(resp, self.settings.base_url, token)
         resp.status = 204

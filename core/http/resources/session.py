@@ -24,6 +24,9 @@ from core.http.schemas import SessionItem, SessionList, SessionView
 _MAX_CREDENTIALS = 16_384
 """The largest body of a sign-in, in bytes: nobody is known yet who could be held to a limit."""
 
+_DEVICE_LIFETIME = 34_560_000
+"""In seconds, 400 days: browsers keep no cookie for longer (RFC 6265bis, 5.5)."""
+
 
 class Session(Resource):
     """`/api/session`."""
@@ -41,17 +44,14 @@ class Session(Resource):
         accounts = self.services.accounts
         limit = min(self.settings.http.max_body_bytes, _MAX_CREDENTIALS)
         credentials = read(Credentials, read_json(req, limit, setting=""))
-        presented = req.cookies.get(cookie_name(self.settings.base_url), "")
-        token, session, user = accounts.sign_in(credentials, presented)
-        resp.set_cookie(
-            cookie_name(self.settings.base_url),
-            token,
-            max_age=self.settings.accounts.session_lifetime,
-            secure=is_https(self.settings.base_url),
-            http_only=True,
-            same_site="Lax",
-            path="/",
-        )
+        base_url = self.settings.base_url
+        presented = req.cookies.get(cookie_name(base_url), "")
+        device = req.cookies.get(device_cookie_name(base_url), "")
+        token, session, user = accounts.sign_in(credentials, presented, device)
+        lifetime = self.settings.accounts.session_lifetime
+        set_cookie(resp, base_url, cookie_name(base_url), token, lifetime)
+        if not accounts.devices.is_known(user.email, device):
+            remember_device(resp, base_url, accounts.devices.token(user.email))
         req.context.principal = principal = Principal(user=user, session=session)
         resp.set_header("Cache-Control", "no-store")
         put_json(resp, SessionView.of(principal, accounts.organizations(principal)), 201)
@@ -67,15 +67,8 @@ class Session(Resource):
         session = req.context.principal.session
         if session is not None:
             self.services.accounts.sign_out(session)
-        resp.set_cookie(
-            cookie_name(self.settings.base_url),
-            "",
-            max_age=0,
-            secure=is_https(self.settings.base_url),
-            http_only=True,
-            same_site="Lax",
-            path="/",
-        )
+        base_url = self.settings.base_url
+        set_cookie(resp, base_url, cookie_name(base_url), "", 0)
         resp.status = 204
 
 
@@ -120,6 +113,29 @@ class OneSession(Resource):
 def cookie_name(base_url: str) -> str:
     """The session cookie's name; with https its prefix binds it to this host (RFC 6265bis)."""
     return "__Host-quietzone" if is_https(base_url) else "quietzone"
+
+
+def device_cookie_name(base_url: str) -> str:
+    """The name of the cookie by which a browser is known again at the next sign-in."""
+    return f"{cookie_name(base_url)}-device"
+
+
+def remember_device(resp: falcon.Response, base_url: str, token: str) -> None:
+    """Have the browser keep its token, whoever signs out."""
+    set_cookie(resp, base_url, device_cookie_name(base_url), token, _DEVICE_LIFETIME)
+
+
+def set_cookie(resp: falcon.Response, base_url: str, name: str, value: str, lifetime: int) -> None:
+    """Set a cookie that no script sees, for so many seconds."""
+    resp.set_cookie(
+        name,
+        value,
+        max_age=lifetime,
+        secure=is_https(base_url),
+        http_only=True,
+        same_site="Lax",
+        path="/",
+    )
 
 
 def is_https(base_url: str) -> bool:
