@@ -7,8 +7,9 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 
 # What pins and audits the dependencies lives apart from them.
 TOOLS := .venv-tools
-LOCK := $(TOOLS)/bin/uv --quiet pip compile setup.cfg --extra memcached --extra postgres \
-	--extra geoip --extra build --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+PIN := $(TOOLS)/bin/uv --quiet pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-header --upgrade
+EXTRAS := --extra memcached --extra postgres --extra geoip --extra build
 
 # What the tests need from the system: a command and, after the colon, its Debian package.
 # The PostgreSQL server is found where Debian puts it as well, which is not in PATH.
@@ -57,8 +58,10 @@ bench-cache: $(VENV)/.installed-dev ## count what the cache finds, under attack 
 	$(BIN)/python -m loadtests.hits
 
 lock: $(TOOLS)/.made ## pin all dependencies anew, with their hashes
-	@$(LOCK) --output-file requirements.txt
-	@$(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+	@$(PIN) setup.cfg $(EXTRAS) --output-file requirements.txt
+	@$(PIN) setup.cfg $(EXTRAS) --extra dev --constraint requirements.txt \
+		--output-file requirements-dev.txt
+	@printf 'uv\npip-audit\n' | $(PIN) - --output-file requirements-tools.txt
 
 audit: $(TOOLS)/.made ## look the pinned dependencies up among known vulnerabilities
 	@$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements-dev.txt
@@ -80,9 +83,10 @@ $(VENV)/.installed-dev: setup.cfg pyproject.toml requirements-dev.txt | $(VENV)/
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.installed
 
-$(TOOLS)/.made:
+$(TOOLS)/.made: requirements-tools.txt
 	@$(PYTHON) -m venv --clear $(TOOLS)
-	@$(TOOLS)/bin/python -m pip --quiet --disable-pip-version-check install uv==0.13.9 pip-audit==2.10.1
+	@$(TOOLS)/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes \
+		--requirement requirements-tools.txt
 	@touch $@
 
 # AS_ROOT becomes empty for root, `sudo -n` where that works without a password, else false.

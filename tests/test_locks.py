@@ -56,7 +56,16 @@ def test_both_files_pin_the_same_versions() -> None:
     assert run.items() <= develop.items()
 
 
-@pytest.mark.parametrize("name", LOCKS)
+def test_what_pins_and_audits_is_pinned_as_well() -> None:
+    assert {"uv", "pip-audit"} <= pins("requirements-tools.txt").keys()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    installs = [line for line in makefile.split("\n") if "pip" in line and " install " in line]
+    assert installs
+    # But for the project itself, which comes from here.
+    assert all("--require-hashes" in line or "--editable ." in line for line in installs)
+
+
+@pytest.mark.parametrize("name", [*LOCKS, "requirements-tools.txt"])
 def test_every_pin_has_its_hashes_and_names_no_other_place_to_get_it_from(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     parts = re.split(r"\n(?=[a-z0-9])", text)

@@ -30,6 +30,9 @@ _PARTS = 10
 _SHARE = 32
 """A process takes one in so many of those that are left, at a time."""
 
+_MOST_TAKEN = 1000
+"""And no more than so many, however large the limit is."""
+
 _SETTLING = 1.0
 """Who is a little late, or whose clock is, counts in the part before for so many seconds."""
 
@@ -158,7 +161,7 @@ class Limits:
         seen = window.counted
         free = limit.requests - window.used
         if free > 0:
-            many = max(1, free // _SHARE)
+            many = max(1, min(free // _SHARE, _MOST_TAKEN))
             told = self._cache.increment(
                 _counter(key, part), limit.seconds + length + _MARGIN, many
             )

@@ -344,3 +344,34 @@ def test_of_forwarded_what_the_proxy_has_written_last_is_believed(header: str, c
     clients = Clients(Http(trusted_proxies=("10.0.0.0/8",), proxy_header=ProxyHeader.FORWARDED))
     env = create_environ("/", remote_addr="10.0.0.1", headers={"Forwarded": header})
     assert clients.address(Request(env)) == client
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [{"limits": {}, "images": {"max_waiting": 1}, "accounts": {"max_waiting": 1}}],
+    indirect=True,
+)
+def test_what_cannot_wait_any_more_is_turned_away_at_once(
+    app: Application, owner: Api, acme: Tenant
+) -> None:
+    def check_turned_away(answer: Result, setting: str) -> None:
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"] == "1"
+        assert answer.json["type"] == "urn:quietzone:problem:overloaded"
+        assert f"setting {setting}" in answer.json["detail"]
+
+    image = f"{acme.code_url}/image"
+    with app.services.images._admission.one():
+        check_turned_away(owner.get(image), "images.max_waiting")
+    drawn = owner.get(image)
+    assert drawn.status_code == 200
+    with app.services.images._admission.one():
+        # What is there waits for nobody.
+        assert owner.get(image).content == drawn.content
+        check_turned_away(owner.get(image, params={"size": "301"}), "images.max_waiting")
+    with app.services.passwords._admission.one():
+        for email in ("owner@acme.example", "nobody@acme.example"):
+            sign_in = {"email": email, "password": PASSWORD}
+            answer = Api(app, {}).post("/api/session", sign_in)
+            check_turned_away(answer, "accounts.max_waiting")
+    assert Api(app, {}).post("/api/session", sign_in).status_code == 401
