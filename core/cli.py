@@ -366,7 +366,7 @@ def operator() -> None:
 @operator.command("add")
 @click.argument("who")
 def operator_add(who: str) -> None:
-    """Make an account or an API key an operator."""
+    """Make an account, which has to sign in again, or an API key an operator."""
     with _open(create_app()) as services:
         found = services.accounts.set_operator(who, True, by=_origin())
         click.echo(f"{_named(services, found)} is an operator.")

@@ -203,9 +203,6 @@ class UserDraft(Struct, frozen=True):
     name: Annotated[str, Meta(max_length=200)] = ""
 
 
-Token = Annotated[str, Meta(min_length=1, max_length=200)]
-
-
 class Acceptance(Struct, frozen=True):
     """What an invitation is accepted with.
 
@@ -214,7 +211,7 @@ class Acceptance(Struct, frozen=True):
     factor, where there is one; `name` is for an account that is made.
     """
 
-    token: Token
+    token: Secret
     password: Secret | UnsetType = UNSET
     code: Secret | UnsetType = UNSET
     name: Annotated[str, Meta(max_length=200)] = ""
@@ -229,7 +226,7 @@ class ResetRequest(Struct, frozen=True):
 class NewPassword(Struct, frozen=True):
     """What a link sets a new password with."""
 
-    token: Token
+    token: Secret
     password: Secret
 
 

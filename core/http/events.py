@@ -12,6 +12,7 @@ import falcon
 from core.http.client import Clients
 from core.http.request import Request
 from core.http.resources.base import Resource
+from core.http.resources.session import cookie_name
 from core.services.recent import Recent
 from core.settings import Settings
 
@@ -34,6 +35,7 @@ class Events:
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
         self._clients = Clients(settings.http)
+        self._cookie = cookie_name(settings.base_url)
         self._clock = clock
         self._repeated: Recent[tuple[str, str, int], int] = Recent(_MOST)
 
@@ -46,7 +48,7 @@ class Events:
             return
         status = resp.status_code
         event = resource.events.get(req.method) if isinstance(resource, Resource) else None
-        if event is None and (status not in _REFUSALS or (status == 401 and not _tried(req))):
+        if event is None and (status not in _REFUSALS or (status == 401 and not self._tried(req))):
             return
         address, now = self._clients.address(req), self._clock()
         told: dict[str, object] = {
@@ -74,10 +76,9 @@ class Events:
             self._repeated.put(key, 0, seconds)
         _log.log(logging.INFO if status < 400 else logging.WARNING, "%s", json.dumps(told))
 
-
-def _tried(req: Request) -> bool:
-    """Whether a key or a cookie was sent, to be let in by."""
-    return "HTTP_AUTHORIZATION" in req.env or "HTTP_COOKIE" in req.env
+    def _tried(self, req: Request) -> bool:
+        """Whether a key or a session was sent, to be let in by."""
+        return "HTTP_AUTHORIZATION" in req.env or self._cookie in req.cookies
 
 
 def _who(req: Request) -> str | None:

@@ -122,7 +122,9 @@ class Gate:
             req.context.principal = self._person(req)
             resp.preset(self._by_cookie)
         elif rule is not Access.PUBLIC:
-            req.context.principal = principal = self._principal(req)
+            # Whoever changes something is who he is now, and no longer who he was a moment ago.
+            at_once = method not in _SAFE
+            req.context.principal = principal = self._principal(req, at_once=at_once)
             self._limit(resp, resource.policies.get(method) or _USUAL[method], principal)
             if rule is Access.PERSON and principal.user is None:
                 raise Forbidden("An API key cannot do this; sign in as a person.")
@@ -132,9 +134,9 @@ class Gate:
                     "'quietzone operator add'."
                 )
             if isinstance(rule, Role):
-                # Whoever changes something may pass on his role, also one that has just grown.
+                # He may pass on his role, also one that has just grown.
                 req.context.role = self._accounts.demand(
-                    rule, principal, params["org_id"], at_once=method not in _SAFE
+                    rule, principal, params["org_id"], at_once=at_once
                 )
         self._read_query(req, resource, method)
 
@@ -149,22 +151,25 @@ class Gate:
     def _person(self, req: Request) -> Principal:
         """Who is signed in by the cookie, or nobody."""
         token = req.cookies.get(self._cookie, "")
+        if not token:
+            return Principal()
         try:
-            return self._accounts.principal_of_session(token) if token else Principal()
+            at_once = req.method not in _SAFE
+            return self._accounts.principal_of_session(token, at_once=at_once)
         except Unauthenticated:
             return Principal()
 
-    def _principal(self, req: Request) -> Principal:
+    def _principal(self, req: Request, *, at_once: bool) -> Principal:
         authorization = req.get_header("Authorization")
         if authorization is not None:
             scheme, _, token = authorization.partition(" ")
             if scheme.lower() != "bearer":
                 raise Unauthenticated("Use the scheme Bearer with an API key.")
-            return self._accounts.principal_of_key(token.strip())
+            return self._accounts.principal_of_key(token.strip(), at_once=at_once)
         token = req.cookies.get(self._cookie, "")
         if not token:
             raise Unauthenticated("Sign in (POST /api/session), or send an API key.")
-        return self._accounts.principal_of_session(token)
+        return self._accounts.principal_of_session(token, at_once=at_once)
 
     def _refuse_cross_site(self, req: Request) -> None:
         # A browser sends the cookie along with what another site makes it send. It also says where

@@ -130,7 +130,7 @@ class Accounts:
             ended = self._replace_password(user.id, password_hash, session.token_hash)
         self.recent.sessions.forget(*ended)
 
-    def set_password(self, user: User, password: str, link: bytes | None = None) -> None:
+    def set_password(self, user: User, password: str, link: bytes | None = None) -> User:
         """Give the account another password; all its sessions end, and all its links.
 
         With `link`, the hash of a token, only if that link is there still: raises NotFound then.
@@ -143,6 +143,7 @@ class Accounts:
                 raise no_link()
             ended = self._replace_password(user.id, password_hash, None)
         self.recent.sessions.forget(*ended)
+        return replace(user, password_hash=password_hash)
 
     def _new_hash(self, user: User, password: str, field: str) -> str:
         try:
@@ -193,11 +194,11 @@ class Accounts:
         comes with it. What fails in the block leaves the code unused. Raises TooMany where there
         were too many tries.
         """
-        # NOTE: every password that anybody tries comes by here, before anything is looked up, and
-        # for accounts that there are not as well.
-        if not is_counted:
-            self._count_try(self.devices.subject(email, device))
+        # NOTE: every password that anybody tries comes by here, and for accounts that there are not
+        # as well.
         user = self.find(email)
+        if not is_counted:
+            self._count_try(self.devices.subject(email, user, device))
         known = user.password_hash if user else None
         if not self._passwords.matches(known, password.reveal()) or not user:
             raise Unauthenticated(_WRONG)
@@ -213,6 +214,7 @@ class Accounts:
                 self._second_factors.check(locked, code)
             if fresh_hash is not None:
                 self._storage.users.set_password_hash(user.id, fresh_hash)
+                locked = replace(locked, password_hash=fresh_hash)
             yield locked
 
     def _count_try(self, subject: str) -> None:
@@ -333,9 +335,14 @@ class Accounts:
         self._storage.sessions.delete_of_user(user_id, keep)
         return [session.token_hash for session in found if session.token_hash != keep]
 
-    def principal_of_session(self, token: str) -> Principal:
-        """Whose session the token is; raises Unauthenticated where it is not, or no longer, one."""
+    def principal_of_session(self, token: str, *, at_once: bool = False) -> Principal:
+        """Whose session the token is; raises Unauthenticated where it is not, or no longer, one.
+
+        It is so now, with `at_once`, or was a moment ago.
+        """
         digest, now = token_hash(token), self._clock()
+        if at_once:
+            self.recent.sessions.forget(digest)
         found = self.recent.sessions.find(digest, lambda: self._storage.sessions.get(digest))
         if found is None or found[0].expires_at <= now:
             raise Unauthenticated("The session has ended; sign in again.")
@@ -347,9 +354,14 @@ class Accounts:
             session = replace(session, last_seen_at=now, expires_at=expires_at)
         return Principal(user=user, session=session)
 
-    def principal_of_key(self, token: str) -> Principal:
-        """Which API key the token is; raises Unauthenticated where it is not, or no longer, one."""
+    def principal_of_key(self, token: str, *, at_once: bool = False) -> Principal:
+        """Which API key the token is; raises Unauthenticated where it is not, or no longer, one.
+
+        It is so now, with `at_once`, or was a moment ago.
+        """
         digest, now, key = token_hash(token), self._clock(), None
+        if at_once:
+            self.recent.keys.forget(digest)
         if is_key(token):
             key = self.recent.keys.find(digest, lambda: self._storage.api_keys.by_hash(digest))
         if key is None or (key.expires_at is not None and key.expires_at <= now):

@@ -1,14 +1,16 @@
 """Remembers browsers, so that whoever guesses at an account keeps nobody out who has been in.
 
 This is the protocol of device cookies (OWASP, "Slow Down Online Guessing Attacks with Device
-Cookies"): a browser in which somebody has signed in to an account gets a token for that account.
-What is tried with the token is counted apart from what strangers try.
+Cookies"): a browser in which somebody has signed in to an account gets a token for that account and
+its password. What is tried with the token is counted apart from what strangers try.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 
+from core.domain.accounts import User
 from core.services.signatures import Signatures
 from core.services.tokens import new_token
 
@@ -20,24 +22,24 @@ class Devices:
         self._signatures = signatures
         self._token_bytes = token_bytes
 
-    def token(self, email: str) -> str:
+    def token(self, user: User) -> str:
         """A new token, for a browser whose user has proved that the account is his."""
         name = new_token(self._token_bytes)
-        return f"{name}.{self._signatures.seal(_message(email, name))}"
+        return f"{name}.{self._signatures.seal(_message(user, name))}"
 
-    def is_known(self, email: str, token: str) -> bool:
-        """Whether we made the token, and for that account."""
+    def is_known(self, user: User, token: str) -> bool:
+        """Whether we made the token, for that account and the password that it has."""
         name, _, seal = token.partition(".")
-        return self._signatures.is_sealed(_message(email, name), seal)
+        return self._signatures.is_sealed(_message(user, name), seal)
 
-    def subject(self, email: str, token: str = "") -> str:
-        """Who is counted where somebody tries to get into the account: the browser, or all others.
+    def subject(self, email: str, user: User | None, token: str = "") -> str:
+        """Who is counted where somebody tries to get into an account: the browser, or all others.
 
-        It makes no difference whether there is such an account.
+        It makes no difference whether there is a `user` of that address.
         """
-        if token and self.is_known(email, token):
+        if user is not None and token and self.is_known(user, token):
             return f"device:{token.partition('.')[0]}"
-        return spelled(email)
+        return f"email:{spelled(email)}"
 
 
 def spelled(email: str) -> str:
@@ -45,5 +47,7 @@ def spelled(email: str) -> str:
     return email.strip().casefold()
 
 
-def _message(email: str, name: str) -> bytes:
-    return f"device:{name}:{spelled(email)}".encode("utf-8", "surrogatepass")
+def _message(user: User, name: str) -> bytes:
+    # The digest is as long for every account, so that no name of a token continues it.
+    account = sha256(user.id.bytes + user.password_hash.encode()).digest()
+    return b"device:" + account + name.encode("utf-8", "surrogatepass")

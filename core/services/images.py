@@ -167,7 +167,8 @@ class ImageService:
         """Raise InvalidFields for content that no symbol within `limits` can hold."""
         self.check_length(content)
         try:
-            self._offload(self._symbol_within, limits, content, limits.lowest, SymbolKind.QR)
+            with self._admission.one():
+                self._offload(self._symbol_within, limits, content, limits.lowest, SymbolKind.QR)
         except ValueError as error:
             raise InvalidFields.of("content", str(error)) from error
 
@@ -296,7 +297,8 @@ class ImageService:
         if look != PLAIN:
             options = ImageOptions(format=next(iter(self._renderers)))
             plan = self.plan(content, options, look, logo)
-            self._offload(self._scannability.check, self._drawing(plan), content)
+            with self._admission.one():
+                self._offload(self._scannability.check, self._drawing(plan), content)
 
     def offline(
         self, content: str, options: ImageOptions, logo: Logo | None, limits: Limits = ANY
@@ -310,11 +312,17 @@ class ImageService:
         return self.picture(self.plan(content, options, look, logo, limits=limits))
 
     def private_svg(self, content: str) -> str | None:
-        """The plain image of a secret, which no cache is given; None where nobody draws SVG."""
+        """The plain image of a secret, which is remembered nowhere; None where nobody draws SVG."""
         if "svg" not in self._renderers:
             return None
         plan = self.plan(content, ImageOptions(format="svg"), PLAIN, None)
-        return self._offload(self.draw, plan).decode()
+
+        def draw() -> bytes:
+            symbol = self._encode(content, plan.options.error_correction, plan.options.symbol)
+            return self._renderers["svg"].render(self._laid_out(plan, symbol))
+
+        with self._admission.one():
+            return self._offload(draw).decode()
 
     @property
     def formats(self) -> Mapping[str, str]:
@@ -411,8 +419,10 @@ class ImageService:
         )
 
     def _drawing(self, plan: Plan) -> Drawing:
+        return self._laid_out(plan, self._symbol_of(plan))
+
+    def _laid_out(self, plan: Plan, symbol: Symbol) -> Drawing:
         options = plan.options
-        symbol = self._symbol_of(plan)
         try:
             layout = lay_out(symbol, options.size, options.margin, caption=bool(plan.look.caption))
         except ValueError as error:

@@ -62,31 +62,30 @@ class Invitations:
         self._clock = clock
         self._token_bytes = token_bytes
 
-    def invite(
-        self, organization_id: UUID, draft: InvitationDraft, granter: Role, *, by: Origin
-    ) -> Invitation:
+    def invite(self, organization_id: UUID, draft: InvitationDraft, *, by: Origin) -> Invitation:
         """Invite an address; an older invitation to it holds no longer.
 
         Raises Forbidden for a role above one's own, Conflict for a member and where too many wait
         already, and TooMany where too many letters were sent to the address lately.
         """
-        may_grant(granter, draft.role)
         if by.actor.id is not None:
             self._limits.take(Policy.LETTERS_SENDER, by.actor.id.int)
         self._limits.take(Policy.LETTERS, spelled(draft.email))
         organization = self._organizations.get(organization_id)
         now, token = self._clock(), new_token(self._token_bytes)
-        invitation = Invitation(
-            id=uuid4(),
-            organization_id=organization_id,
-            email=normalize_email(draft.email),
-            role=draft.role,
-            invited_by=self._organizations.maker(by),
-            token_hash=token_hash(token),
-            created_at=now,
-            expires_at=now + self._lifetime,
-        )
         with self._storage.transaction():
+            granter = self._organizations.role_of(organization_id, by)
+            may_grant(granter, draft.role)
+            invitation = Invitation(
+                id=uuid4(),
+                organization_id=organization_id,
+                email=normalize_email(draft.email),
+                role=draft.role,
+                invited_by=self._organizations.maker(by),
+                token_hash=token_hash(token),
+                created_at=now,
+                expires_at=now + self._lifetime,
+            )
             self._storage.invitations.delete_expired(now)
             members = self._storage.memberships.members(organization_id)
             if any(member.email == invitation.email for member in members):
@@ -113,24 +112,30 @@ class Invitations:
         found = self._storage.invitations.of_organization(organization_id)
         return [invitation for invitation in found if invitation.expires_at > now]
 
-    def withdraw(
-        self, organization_id: UUID, invitation_id: UUID, remover: Role, *, by: Origin
-    ) -> None:
+    def withdraw(self, organization_id: UUID, invitation_id: UUID, *, by: Origin) -> None:
         """End an invitation at once; raises NotFound, or Forbidden for a larger role's."""
-        for invitation in self.list(organization_id):
-            if invitation.id == invitation_id:
-                _may_withdraw(remover, invitation)
-                with self._storage.transaction():
+        with self._storage.transaction():
+            remover = self._organizations.role_of(organization_id, by)
+            for invitation in self.list(organization_id):
+                if invitation.id == invitation_id:
+                    _may_withdraw(remover, invitation)
                     if self._storage.invitations.delete(organization_id, invitation.token_hash):
                         self._audit.record_invitation(by, Action.INVITATION_WITHDRAW, invitation)
                         return
         raise NotFound("There is no such invitation.")
 
     def accept(
-        self, sent: Acceptance, principal: Principal, *, by: Callable[[User], Origin]
+        self,
+        sent: Acceptance,
+        principal: Principal,
+        device: str = "",
+        *,
+        by: Callable[[User], Origin],
     ) -> tuple[Organization, Role]:
         """Make the one who is invited a member; `by` tells where that comes from, once he is known.
 
+        `device` is the token of the browser, if it has one. The person's other sessions end, as
+        they do with every new role.
         Whoever has the link may make the account of that address, if there is none. One that
         exists is joined only by him whose it is: by its password, or by being signed in.
 
@@ -138,20 +143,27 @@ class Invitations:
         InvalidFields for a new one that cannot be taken, Forbidden for another account, and
         Conflict for a member.
         """
-        invitation = self._storage.invitations.by_hash(token_hash(sent.token))
+        invitation = self._storage.invitations.by_hash(token_hash(sent.token.reveal()))
         if invitation is None or invitation.expires_at <= self._clock():
             raise no_link()
         if sent.password is UNSET:
             user = _signed_in(invitation, principal)
+            keep = None if principal.session is None else principal.session.token_hash
             with self._storage.transaction():
                 self._join(invitation, user, by(user))
+                ended = self._accounts.delete_sessions(user.id, keep)
         elif self._accounts.find(invitation.email) is not None:
-            with self._accounts.proven(invitation.email, sent.password, sent.code) as user:
+            with self._accounts.proven(
+                invitation.email, sent.password, sent.code, device=device
+            ) as user:
                 self._join(invitation, user, by(user))
+                ended = self._accounts.delete_sessions(user.id, None)
         else:
             user = self._accounts.new_user(invitation.email, sent.password.reveal(), sent.name)
             with self._storage.transaction():
                 self._join(invitation, user, by(user), is_new=True)
+            ended = ()
+        self._accounts.recent.sessions.forget(*ended)
         return self._organizations.get(invitation.organization_id), invitation.role
 
     def _join(

@@ -166,8 +166,10 @@ class Limits:
                 _counter(key, part), limit.seconds + length + _MARGIN, many
             )
             with self._lock:
-                # A cache that was away, or has lost its counters, knows less than we do.
-                told = max(told or 0, seen + many)
+                # A cache that is away, or has lost its counters, knows less than we do; what others
+                # of this process have taken meanwhile, it does not know either.
+                if told is None or told < seen + many:
+                    told = window.counted + many
                 window.counted = max(window.counted, told)
                 # Others may have taken some meanwhile, so that some of ours are beyond the limit.
                 granted = many - max(0, sum(window.before) + told - limit.requests)

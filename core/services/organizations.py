@@ -35,7 +35,14 @@ from core.domain.audit import (
     differences,
 )
 from core.domain.codes import BusinessCode
-from core.errors import Conflict, FieldProblem, Forbidden, InvalidFields, NotFound
+from core.errors import (
+    Conflict,
+    FieldProblem,
+    Forbidden,
+    InvalidFields,
+    NotFound,
+    Unauthenticated,
+)
 from core.ports import Storage
 from core.services.accounts import Accounts
 from core.services.audit import Audit
@@ -75,8 +82,6 @@ class OrganizationService:
             organization = Organization(uuid4(), draft.name, slug, self._clock())
             try:
                 with self._storage.transaction():
-                    if owner is not None:
-                        self._check_owned(owner)
                     self._storage.organizations.add(organization)
                     made = differences(None, _told(organization))
                     self._record(by, Action.ORGANIZATION_CREATE, organization, made)
@@ -89,17 +94,6 @@ class OrganizationService:
             else:
                 return organization
         raise AssertionError("the loop above returns or raises")
-
-    def _check_owned(self, owner: User) -> None:
-        """Raise Forbidden where the person owns as many organisations as he may."""
-        # Two who found one at the same time wait for each other here.
-        person = self._storage.users.lock(owner.id) or owner
-        roles = [role for _, role in self._storage.memberships.of_user(owner.id)]
-        if not person.operator and roles.count(Role.OWNER) >= self._most:
-            raise Forbidden(
-                f"You own as many organizations as one may, {self._most} (setting "
-                "accounts.max_organizations); delete one, or ask an operator to found it."
-            )
 
     def get(self, organization_id: UUID) -> Organization:
         """The organisation; raises NotFound."""
@@ -149,9 +143,13 @@ class OrganizationService:
         raise NotFound("There is no such member.")
 
     def add_membership(self, organization_id: UUID, user: User, role: Role, *, by: Origin) -> None:
-        """Make the user a member; raises Conflict where he is one."""
+        """Make the user a member; raises Conflict where he is one.
+
+        Raises Forbidden where he would own more organisations than one may.
+        """
         membership = Membership(organization_id, user.id, role, self._clock())
         with self._storage.transaction():
+            self._check_owned(user.id, role, by)
             self._storage.memberships.add(membership)
             subject = Subject(SubjectKind.MEMBER, user.id, user.email)
             added = differences(None, {"role": role})
@@ -164,7 +162,6 @@ class OrganizationService:
         organization_id: UUID,
         user_id: UUID,
         role: Role,
-        granter: Role,
         session: Session | None = None,
         *,
         by: Origin,
@@ -175,14 +172,16 @@ class OrganizationService:
         `session` that asks for this goes on. What he has invited others to is withdrawn, and so are
         API keys that he has made of a role that is above his own now.
         """
-        may_grant(granter, role)
         ended: Sequence[bytes] = ()
         keys: Sequence[ApiKey] = ()
         with self._storage.transaction():
+            granter = self.role_of(organization_id, by)
+            may_grant(granter, role)
             before = self._may_touch(
                 organization_id, user_id, granter, leaves=role is not Role.OWNER
             )
             if role is not before:
+                self._check_owned(user_id, role, by)
                 self._storage.memberships.set_role(organization_id, user_id, role)
                 self._withdraw_invitations(organization_id, user_id, by)
                 above = [
@@ -204,30 +203,25 @@ class OrganizationService:
         self,
         organization_id: UUID,
         user_id: UUID,
-        remover: Role,
         *,
         by: Origin,
         keep_keys: bool = False,
     ) -> None:
         """Remove a member; raises NotFound, Forbidden or Conflict (the last owner).
 
+        Everybody may remove himself, others only with a role that is no smaller than theirs.
         What he has invited others to is withdrawn, and the API keys that he has made end, unless
         whoever removes him wants to `keep_keys`, and answers for them from then on.
         """
-        heir = self.maker(by) if keep_keys else None
-        if keep_keys and heir == user_id:
-            raise Forbidden(
-                "Your API keys end with you; somebody else may remove you without them."
-            )
-        keys: Sequence[ApiKey] = ()
         with self._storage.transaction():
+            remover = self.role_of(organization_id, by)
             self._may_touch(organization_id, user_id, remover, leaves=True)
             member = self.member(organization_id, user_id)
             self._storage.memberships.remove(organization_id, user_id)
             self._withdraw_invitations(organization_id, user_id, by)
             keys = self.keys_of(organization_id, user_id)
             if keep_keys:
-                self._storage.api_keys.hand_over([key.id for key in keys], heir)
+                self._hand_over(keys, user_id, by)
             else:
                 keys = self._end_keys(keys, by)
             subject = Subject(SubjectKind.MEMBER, user_id, member.email)
@@ -252,55 +246,97 @@ class OrganizationService:
         return [key for key in self.keys(organization_id) if key.created_by == user_id]
 
     def maker(self, by: Origin) -> UUID | None:
-        """The person who answers for what comes from `by`; None where nobody knows."""
-        if by.actor.kind is not ActorKind.API_KEY or by.actor.id is None:
-            return by.actor.id
+        """The person who answers for what comes from `by`; None where nobody knows.
+
+        Raises Unauthenticated for an API key that has ended.
+        """
+        key = self._key(by)
+        return by.actor.id if key is None else key.created_by
+
+    def role_of(self, organization_id: UUID, by: Origin) -> Role:
+        """In a transaction: the role of whoever asks, which is his until the transaction ends.
+
+        Who may change roles, members and keys waits meanwhile, for all of them ask this first: what
+        somebody does while he is removed is either refused, or found by whoever removes him. An
+        operator at a terminal may do everything. Raises NotFound for who is no member any more,
+        Unauthenticated for an API key that has ended.
+        """
+        self._storage.memberships.owners(organization_id)
+        if by.actor.kind is ActorKind.OPERATOR:
+            return Role.OWNER
+        key = self._key(by)
+        if key is not None:
+            role = key.role if key.organization_id == organization_id else None
+        else:
+            assert by.actor.id is not None
+            role = self._storage.memberships.role(organization_id, by.actor.id)
+        if role is None:
+            raise NotFound("There is no such organization.")
+        return role
+
+    def _key(self, by: Origin) -> ApiKey | None:
+        """The API key that asks, if one does; raises Unauthenticated where it has ended."""
+        if by.actor.kind is not ActorKind.API_KEY:
+            return None
+        assert by.actor.id is not None
         key = self._storage.api_keys.get(by.actor.id)
-        return None if key is None else key.created_by
+        if key is None:
+            raise Unauthenticated("The API key is unknown, deleted or expired.")
+        return key
+
+    def _hand_over(self, keys: Sequence[ApiKey], user_id: UUID, by: Origin) -> None:
+        """Have whoever asks answer for the keys of the person from now on."""
+        heir = self.maker(by)
+        if heir == user_id:
+            raise Forbidden(
+                "Your API keys end with you; somebody else may remove you without them."
+            )
+        if heir is None:
+            raise Forbidden(
+                "Nobody is known to answer for this API key, and so nobody would answer for those "
+                "that it keeps; have a person remove the member."
+            )
+        self._storage.api_keys.hand_over([key.id for key in keys], heir)
+        for key in keys:
+            changes = differences({"created_by": user_id}, {"created_by": heir})
+            self._record_key(by, Action.API_KEY_CHANGE, key, changes)
 
     def add_key(
-        self, organization_id: UUID, draft: ApiKeyDraft, granter: Role, *, by: Origin
+        self, organization_id: UUID, draft: ApiKeyDraft, *, by: Origin
     ) -> tuple[str, ApiKey]:
         """Make an API key; its token is returned this once.
 
-        Raises Forbidden for a role above that of whoever answers for the key, InvalidFields for one
-        that would never work.
+        Raises Forbidden for a role above that of whoever asks, InvalidFields for a key that would
+        never work.
         """
-        may_grant(granter, draft.role)
-        if draft.expires_at is not None and draft.expires_at <= self._clock():
-            raise InvalidFields.of("expires_at", "lies in the past; the key would never work")
         with self._storage.transaction():
-            maker = self.maker(by)
-            if maker is not None:
-                # Whoever removes him, or gives him another role, waits for us, or we for him: no
-                # key is made that he would not find.
-                self._storage.memberships.owners(organization_id)
-                role = self._storage.memberships.role(organization_id, maker)
-                if role is None:
-                    raise Forbidden("Whoever made this key is no member any more.")
-                may_grant(role, draft.role)
+            may_grant(self.role_of(organization_id, by), draft.role)
+            if draft.expires_at is not None and draft.expires_at <= self._clock():
+                raise InvalidFields.of("expires_at", "lies in the past; the key would never work")
             token, key = self._accounts.new_key(
-                organization_id, draft.name, draft.role, draft.expires_at, maker
+                organization_id, draft.name, draft.role, draft.expires_at, self.maker(by)
             )
             self._record_key(by, Action.API_KEY_CREATE, key, differences(None, _told_of_key(key)))
         return token, key
 
-    def delete_key(self, organization_id: UUID, key_id: UUID, remover: Role, *, by: Origin) -> None:
+    def delete_key(self, organization_id: UUID, key_id: UUID, *, by: Origin) -> None:
         """End an API key at once; raises NotFound, or Forbidden for a key with a larger role."""
-        key = next((key for key in self.keys(organization_id) if key.id == key_id), None)
-        if key is not None and not remover.includes(key.role):
-            raise Forbidden(f"The role {remover} may not delete a key of the role {key.role}.")
         with self._storage.transaction():
-            if key is None or not self._end_keys([key], by):
+            remover = self.role_of(organization_id, by)
+            key = next((key for key in self.keys(organization_id) if key.id == key_id), None)
+            if key is None:
                 raise NotFound("There is no such API key.")
+            if not remover.includes(key.role):
+                raise Forbidden(f"The role {remover} may not delete a key of the role {key.role}.")
+            self._end_keys([key], by)
         self._accounts.recent.keys.forget(key.token_hash)
 
     def _end_keys(self, keys: Sequence[ApiKey], by: Origin) -> Sequence[ApiKey]:
-        """In a transaction: those that were there still, to be forgotten afterwards."""
-        ended = [key for key in keys if self._storage.api_keys.delete(key.organization_id, key.id)]
-        for key in ended:
+        """In a transaction: those that were ended, to be forgotten afterwards."""
+        for key in keys:
+            self._storage.api_keys.delete(key.organization_id, key.id)
             self._record_key(by, Action.API_KEY_DELETE, key, differences(_told_of_key(key), None))
-        return ended
+        return keys
 
     def business_code(self, organization_id: UUID) -> BusinessCode:
         """What the business code encodes; raises NotFound where it was never set."""
@@ -342,6 +378,20 @@ class OrganizationService:
         raise Conflict(
             f"No slug like {base!r} is free.", [FieldProblem("slug", "give one of your own")]
         )
+
+    def _check_owned(self, user_id: UUID, role: Role, by: Origin) -> None:
+        """In a transaction: raise Forbidden where one owns as many organisations as one may."""
+        if role is not Role.OWNER or by.actor.kind is ActorKind.OPERATOR:
+            return
+        # Two who would make him an owner at the same time wait for each other here.
+        person = self._storage.users.lock(user_id)
+        owned = [role for _, role in self._storage.memberships.of_user(user_id)].count(Role.OWNER)
+        if owned >= self._most and not (person is not None and person.operator):
+            raise Forbidden(
+                f"A person may own {self._most} organizations (setting "
+                f"accounts.max_organizations), and {owned} are owned already; delete one, or ask "
+                "an operator."
+            )
 
     def _may_touch(
         self, organization_id: UUID, user_id: UUID, actor: Role, *, leaves: bool

@@ -69,12 +69,11 @@ class PasswordResets:
         Raises NotFound for a link that does not hold, InvalidFields for a password that cannot be
         taken: the link may be used again then.
         """
-        digest = token_hash(sent.token)
+        digest = token_hash(sent.token.reveal())
         found = self._storage.password_resets.get(digest)
         if found is None or found[0].expires_at <= self._clock():
             raise no_link()
-        self._accounts.set_password(found[1], sent.password.reveal(), link=digest)
-        return found[1]
+        return self._accounts.set_password(found[1], sent.password.reveal(), link=digest)
 
     def _write(self, email: str) -> Letter | None:
         user = self._accounts.find(email)

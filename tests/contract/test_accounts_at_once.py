@@ -13,6 +13,7 @@ from core.app import Application, create_app
 from core.domain import totp
 from core.domain.accounts import (
     Acceptance,
+    ApiKeyDraft,
     Credentials,
     InvitationDraft,
     NewPassword,
@@ -20,9 +21,9 @@ from core.domain.accounts import (
     Principal,
     Role,
 )
-from core.domain.audit import OPERATOR
+from core.domain.audit import OPERATOR, Actor, ActorKind, Origin
 from core.domain.validation import Secret
-from core.errors import CodeRequired, Conflict, NotFound, Unauthenticated
+from core.errors import CodeRequired, Conflict, Forbidden, NotFound, Unauthenticated
 from core.settings import Settings
 from tests.conftest import BOTH
 from tests.contract.test_storage import at_the_same_time
@@ -82,11 +83,9 @@ def test_owners_who_end_each_other_leave_one_behind(app: Application, how: str) 
         user = people[number if how == "leave" else (number + 1) % len(people)]
         assert user is not None
         if how == "demote":
-            organizations.change_role(
-                organization_id, user.id, Role.MEMBER, Role.OWNER, by=OPERATOR
-            )
+            organizations.change_role(organization_id, user.id, Role.MEMBER, by=OPERATOR)
         else:
-            organizations.remove_member(organization_id, user.id, Role.OWNER, by=OPERATOR)
+            organizations.remove_member(organization_id, user.id, by=OPERATOR)
 
     ended = outcomes(*(lambda n=n: end(n) for n in range(len(people))))
     assert ended == ["", "", Conflict.__name__]
@@ -98,13 +97,13 @@ def test_of_many_who_accept_an_invitation_one_does(
     app: Application, email: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     organization_id, invitations = found(app, "bob@example.com"), app.services.invitations
-    invitations.invite(
-        organization_id, InvitationDraft(email, Role.EDITOR), Role.OWNER, by=OPERATOR
-    )
+    invitations.invite(organization_id, InvitationDraft(email, Role.EDITOR), by=OPERATOR)
     link = token(sent(app, caplog)[-1])
 
     def accept() -> None:
-        invitations.accept(Acceptance(link, Secret(PHRASE)), Principal(), by=lambda _: OPERATOR)
+        invitations.accept(
+            Acceptance(Secret(link), Secret(PHRASE)), Principal(), by=lambda _: OPERATOR
+        )
 
     assert outcomes(*[accept] * 4) == ["", *[NotFound.__name__] * 3]
     members = app.services.organizations.members(organization_id)
@@ -114,7 +113,7 @@ def test_of_many_who_accept_an_invitation_one_does(
 def test_of_many_who_invite_one_address_the_last_one_holds(app: Application) -> None:
     organization_id, invitations = found(app, EMAIL), app.services.invitations
     draft = InvitationDraft("new@example.com", Role.EDITOR)
-    calls = [lambda: invitations.invite(organization_id, draft, Role.OWNER, by=OPERATOR)] * 4
+    calls = [lambda: invitations.invite(organization_id, draft, by=OPERATOR)] * 4
     assert outcomes(*calls) == [""] * 4
     assert len(invitations.list(organization_id)) == 1
 
@@ -125,7 +124,7 @@ def test_a_reset_among_sign_ins_leaves_no_session_of_the_old_password(app: Appli
     old = Credentials(EMAIL, Secret(PHRASE))
 
     def redeem(number: int) -> None:
-        resets.redeem(NewPassword(links[number], Secret(f"another phrase {number}")))
+        resets.redeem(NewPassword(Secret(links[number]), Secret(f"another phrase {number}")))
 
     ended = at_the_same_time(
         *[lambda: accounts.sign_in(old)] * 3, *(lambda n=n: redeem(n) for n in range(2))
@@ -157,3 +156,32 @@ def test_of_many_who_sign_in_with_one_code_one_is_let_in(app: Application) -> No
         ended = outcomes(*[lambda s=sent: accounts.sign_in(s)] * 4)
         assert ended == ["", *[CodeRequired.__name__] * 3]
     assert len(accounts.sessions(user)) == 3
+
+
+@pytest.mark.parametrize("how", ["removed", "demoted"])
+def test_nothing_that_somebody_makes_while_his_role_is_taken_away_stays(
+    app: Application, how: str
+) -> None:
+    organization_id, services = found(app, EMAIL, "bob@example.com"), app.services
+    bob = services.accounts.find("bob@example.com")
+    assert bob is not None
+    by = Origin(Actor(ActorKind.USER, bob.id, bob.email))
+    draft = ApiKeyDraft("till", Role.OWNER)
+
+    def make() -> None:
+        services.organizations.add_key(organization_id, draft, by=by)
+
+    def invite(email: str) -> None:
+        services.invitations.invite(organization_id, InvitationDraft(email, Role.OWNER), by=by)
+
+    def end() -> None:
+        if how == "removed":
+            services.organizations.remove_member(organization_id, bob.id, by=OPERATOR)
+        else:
+            services.organizations.change_role(organization_id, bob.id, Role.MEMBER, by=OPERATOR)
+
+    ended = at_the_same_time(make, lambda: invite("a@example.com"), end, make, make)
+    refusals = (NotFound, Forbidden)
+    assert all(isinstance(one, refusals) for one in ended if isinstance(one, Exception)), ended
+    assert services.organizations.keys(organization_id) == []
+    assert services.invitations.list(organization_id) == []

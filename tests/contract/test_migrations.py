@@ -137,3 +137,77 @@ def as_quarters(found: Any) -> dict[int, Count]:
         for slot, count in enumerate(map(Count, day.scans, day.unique, day.bots), day.slot)
         if count != Count()
     }
+
+
+def test_keys_belong_to_the_members_who_have_made_them(empty_backend: Backend) -> None:
+    storage: Any = empty_backend.storage
+    storage.open()
+    connections, people, keys = storage._connections, [uuid4() for _ in range(2)], {}
+    organization = uuid4()
+
+    def insert(database: Any, table: str, **values: Any) -> None:
+        places = ", ".join("?" * len(values))
+        row = [connections.key(v) if isinstance(v, UUID) else v for v in values.values()]
+        statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})"
+        database.execute_sql(connections.sql(statement), row)
+
+    with connections.connection() as database:
+        Runner(database, str(MIGRATIONS)).up("0012_audit")
+        insert(database, "organizations", id=organization, name="Q", slug="quay", created_at=0)
+        for number, person in enumerate(people):
+            insert(
+                *(database, "users"),
+                id=person,
+                email=f"{number}@a.example",
+                name="",
+                password_hash="",
+                created_at=0,
+            )
+        member, gone = people
+        insert(
+            *(database, "memberships"),
+            organization_id=organization,
+            user_id=member,
+            role=Role.ADMIN.value,
+            created_at=0,
+        )
+        for name, kind, actor in (
+            ("of a member", "user", member),
+            ("of one who has left", "user", gone),
+            ("of a key", "api_key", member),
+            ("of nobody", "", None),
+        ):
+            keys[name] = key = uuid4()
+            insert(
+                *(database, "api_keys"),
+                id=key,
+                organization_id=organization,
+                name=name,
+                role="admin",
+                prefix="qz_",
+                token_hash=name.encode(),
+                created_at=0,
+            )
+            if actor is not None:
+                insert(
+                    *(database, "audit_entries"),
+                    id=uuid4(),
+                    organization_id=organization,
+                    at=0,
+                    actor_kind=kind,
+                    actor_id=actor,
+                    actor="",
+                    action="api_key.create",
+                    subject_kind="api_key",
+                    subject_id=key,
+                    subject="",
+                    changes="{}",
+                    address="",
+                    request_id="",
+                )
+
+    storage.migrate()
+
+    makers = {key.name: key.created_by for key in storage.api_keys.of_organization(organization)}
+    assert makers == {**dict.fromkeys(keys), "of a member": member}
+    storage.close()

@@ -189,7 +189,8 @@ def test_a_role_that_is_taken_away_is_gone_everywhere_within_a_second(
     assert owner.patch(member, {"role": "member"}).status_code == 200
     # With another role, one signs in again.
     assert editor.post(f"{acme.url}/qr-codes", draft).status_code == 401
-    assert there.post(f"{acme.url}/qr-codes", draft).status_code == 403
+    assert there.get(acme.url).status_code == 200
+    assert there.post(f"{acme.url}/qr-codes", draft).status_code == 401
     node.now += 0.81
     assert there.get(acme.url).status_code == 401
 
@@ -202,6 +203,48 @@ def test_a_role_that_is_taken_away_is_gone_everywhere_within_a_second(
     assert editor.get(acme.url).status_code == 404
     node.now += 0.81
     assert there.get(acme.url).status_code == 404
+
+
+@pytest.mark.parametrize("how", ["deleted", "its maker is removed", "its maker has a smaller role"])
+def test_a_key_that_has_ended_changes_nothing_anywhere(
+    app: Application, node: Node, owner: Api, acme: Tenant, how: str
+) -> None:
+    admin = Api(app, {"Cookie": acme.cookies[Role.ADMIN]})
+    draft = {"name": "till", "role": "admin"}
+    made = admin.post(f"{acme.url}/api-keys", draft).json
+    there = Api(node.app, {"Authorization": f"Bearer {made['token']}"})
+    # The first use is noted, and the second one remembered.
+    assert [there.get(acme.url).status_code for _ in range(2)] == [200, 200]
+    member = f"{acme.url}/members/{acme.users[Role.ADMIN]}"
+    ask = {
+        "deleted": lambda: owner.delete(f"{acme.url}/api-keys/{made['key']['id']}"),
+        "its maker is removed": lambda: owner.delete(member),
+        "its maker has a smaller role": lambda: owner.patch(member, {"role": "member"}),
+    }[how]
+    assert ask().status_code in (200, 204)
+    before = owner.get(f"{acme.url}/audit").json["items"]
+    invited = {"email": "friend@example.com", "role": "admin"}
+    other = f"{acme.url}/members/{acme.users[Role.MEMBER]}"
+    # What was so a moment ago may still be seen, and nothing is done by it.
+    assert there.get(acme.url).status_code == 200
+    for answer in (
+        there.post(f"{acme.url}/api-keys", draft),
+        there.post(f"{acme.url}/invitations", invited),
+        there.patch(other, {"role": "admin"}),
+        there.delete(acme.code_url),
+    ):
+        assert answer.status_code == 401
+    assert owner.get(f"{acme.url}/audit").json["items"] == before
+
+
+def test_a_session_that_has_ended_changes_nothing_anywhere(
+    node: Node, editor: Api, acme: Tenant
+) -> None:
+    there = node.api(editor)
+    assert there.get(acme.url).status_code == 200
+    assert editor.delete("/api/session").status_code == 204
+    assert there.get(acme.url).status_code == 200
+    assert there.delete(acme.code_url).status_code == 401
 
 
 def test_a_role_that_is_granted_holds_everywhere_at_once(

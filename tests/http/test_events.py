@@ -99,7 +99,12 @@ def test_whoever_is_turned_away_is_told_of_unless_he_has_shown_nothing(
     app: Application, acme: Tenant, globex: Tenant, anonymous: Api, log: Watched
 ) -> None:
     anonymous.get(acme.url)
+    # A browser that somebody has signed out of has shown nothing either.
+    Api(app, {"Cookie": "quietzone-device=something"}).get(acme.url)
     assert log.told() == []
+    Api(app, {"Cookie": "quietzone=forged"}).get(acme.url)
+    assert [told["status"] for told in log.told()] == [401]
+    app.services.clock.forward(seconds=2)  # type: ignore[attr-defined]
     Api(app, {"Authorization": "Bearer qz_forged"}).get(acme.url)
     (told,) = log.told()
     assert (told["event"], told["status"], told["who"]) == ("request", 401, None)

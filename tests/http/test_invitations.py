@@ -84,7 +84,7 @@ def test_of_many_who_use_a_link_at_a_time_one_may(app: Application, invite: Invi
 
     def use() -> str:
         try:
-            sent = Acceptance(link, Secret(PHRASE))
+            sent = Acceptance(Secret(link), Secret(PHRASE))
             return app.services.invitations.accept(sent, Principal(), by=lambda _: OPERATOR)[0].slug
         except NotFound:
             return ""

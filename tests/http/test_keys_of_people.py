@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from core.app import Application
-from core.domain.accounts import Role
-from core.domain.audit import OPERATOR
+from core.domain.accounts import ApiKeyDraft, InvitationDraft, Role
+from core.domain.audit import OPERATOR, Actor, ActorKind, Origin
+from core.errors import NotFound, Unauthenticated
 from tests.http.conftest import Api, Tenant
 
 
@@ -90,10 +92,14 @@ def test_keys_are_kept_by_whoever_takes_them_over(
     gone = owner.delete(member(acme), params={"keep_keys": "true"})
     assert gone.status_code == 204
     assert status(app, acme, token) == 200
+    before, after = (str(acme.users[role]) for role in (Role.ADMIN, Role.OWNER))
     listed = owner.get(f"{acme.url}/api-keys").json["items"]
-    assert [one["created_by"] for one in listed if one["id"] == key["id"]] == [
-        str(acme.users[Role.OWNER])
-    ]
+    assert [one["created_by"] for one in listed if one["id"] == key["id"]] == [after]
+    (entry,) = owner.get(f"{acme.url}/audit", params={"action": "api_key.change"}).json["items"]
+    assert (entry["subject"]["id"], entry["changes"]) == (
+        key["id"],
+        {"created_by": {"before": before, "after": after}},
+    )
     # So that it makes others, for which he answers as well.
     assert make(by_key(app, token), acme, Role.MEMBER)[1]["created_by"] == str(
         acme.users[Role.OWNER]
@@ -107,6 +113,45 @@ def test_nobody_keeps_his_own_keys(app: Application, admin: Api, acme: Tenant) -
         assert answer.status_code == 403
         assert "end with you" in answer.json["detail"]
     assert admin.get(acme.url).status_code == 200
+
+
+def test_a_key_that_nobody_answers_for_takes_none_over(
+    app: Application, admin: Api, acme: Tenant
+) -> None:
+    token, _ = make(admin, acme, Role.ADMIN)
+    nobodys = by_key(app, acme.keys[Role.OWNER])
+    answer = nobodys.delete(member(acme), params={"keep_keys": "true"})
+    assert answer.status_code == 403
+    assert "have a person remove" in answer.json["detail"]
+    assert status(app, acme, token) == 200
+
+
+def test_what_is_under_way_while_one_is_removed_is_refused(app: Application, acme: Tenant) -> None:
+    services, users = app.services, acme.users
+    key = next(k for k in services.organizations.keys(acme.id) if k.role is Role.ADMIN)
+    person = services.storage.users.get(users[Role.ADMIN])
+    assert person is not None
+    by_person = Origin(Actor(ActorKind.USER, person.id, person.email))
+    by_program = Origin(Actor(ActorKind.API_KEY, key.id, key.name))
+    # Both have passed the gate, and come too late.
+    services.organizations.remove_member(acme.id, person.id, by=OPERATOR)
+    services.organizations.delete_key(acme.id, key.id, by=OPERATOR)
+    draft, invited = ApiKeyDraft("till", Role.MEMBER), InvitationDraft("a@b.example", Role.MEMBER)
+    acts: list[Callable[[Origin], object]] = [
+        lambda by: services.organizations.add_key(acme.id, draft, by=by),
+        lambda by: services.organizations.delete_key(acme.id, acme.key_id, by=by),
+        lambda by: services.organizations.change_role(
+            acme.id, users[Role.MEMBER], Role.ANALYST, by=by
+        ),
+        lambda by: services.organizations.remove_member(acme.id, users[Role.MEMBER], by=by),
+        lambda by: services.invitations.invite(acme.id, invited, by=by),
+        lambda by: services.invitations.withdraw(acme.id, acme.invitation_id, by=by),
+    ]
+    for act in acts:
+        with pytest.raises(NotFound):
+            act(by_person)
+        with pytest.raises(Unauthenticated):
+            act(by_program)
 
 
 def test_what_a_key_has_invited_to_ends_with_the_membership_of_whoever_made_it(

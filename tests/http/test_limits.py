@@ -188,6 +188,37 @@ def test_whoever_guesses_does_not_keep_out_a_browser_that_has_been_in(
     assert [guess(owner["email"], device.value) for _ in range(3)][-1] == 429
 
 
+@pytest.mark.parametrize("sections", [{"limits": {"sign_in_account": at_most(2)}}], indirect=True)
+def test_a_new_password_takes_back_what_browsers_were_given(app: Application) -> None:
+    right = {"email": "owner@acme.example", "password": PASSWORD}
+    device = Api(app, {}).post("/api/session", right).cookies["quietzone-device"].value
+    app.services.accounts.change_password(right["email"], "another quiet phrase")
+    wrong = {**right, "password": "not the password"}
+    headers = {"Cookie": f"quietzone-device={device}"}
+    told = [
+        Api(app, {}).post("/api/session", wrong, headers=each).status_code
+        for each in ({}, headers, headers)
+    ]
+    assert told == [401, 429, 429]
+
+
+@pytest.mark.parametrize("sections", [{"limits": {"sign_in_account": at_most(2)}}], indirect=True)
+def test_nobody_is_counted_as_another_by_a_name_that_he_sends(
+    app: Application, owner: Api, acme: Tenant
+) -> None:
+    right = {"email": "owner@acme.example", "password": PASSWORD}
+    device = Api(app, {}).post("/api/session", right).cookies["quietzone-device"].value
+    name = device.partition(".")[0]
+    for email in (f"user:{acme.users[Role.OWNER]}", f"device:{name}"):
+        wrong = {"email": email, "password": "not the password"}
+        told = [Api(app, {}).post("/api/session", wrong).status_code for _ in range(3)]
+        assert told == [401, 401, 429]
+    known = {"Cookie": f"quietzone-device={device}"}
+    assert Api(app, known).post("/api/session", right).status_code == 201
+    change = {"current": PASSWORD, "new": "another quiet phrase"}
+    assert owner.put("/api/password", change).status_code == 204
+
+
 def test_whoever_guesses_does_not_keep_one_from_changing_his_password(
     app: Application, owner: Api
 ) -> None:

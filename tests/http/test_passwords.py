@@ -65,7 +65,7 @@ def test_of_many_who_use_a_link_at_a_time_one_may(
     links = [request(app, caplog), request(app, caplog)]
 
     def use(number: int) -> bool:
-        sent = NewPassword(links[number % 2], Secret(f"{PHRASE} {number}"))
+        sent = NewPassword(Secret(links[number % 2]), Secret(f"{PHRASE} {number}"))
         try:
             app.services.password_resets.redeem(sent)
         except NotFound:

@@ -97,7 +97,9 @@ def test_no_cache_is_given_the_secret(
 
     monkeypatch.setattr(app.services.cache, "set", refuse)
     monkeypatch.setattr(app.services.cache, "add", refuse)
+    remembered = app.services.images._symbol
     begin(editor)
+    assert remembered.cache_info().currsize == 0
 
 
 def test_a_wrong_password_is_answered_alike_whatever_code_comes_with_it(

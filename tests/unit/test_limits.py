@@ -6,6 +6,8 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError
 
 import pytest
 from hypothesis import given, settings
@@ -147,6 +149,26 @@ def test_while_the_cache_is_away_each_process_goes_on_from_what_it_knows(
     assert taken(one, 100) == 0
     newcomer = limits(cache, clock, (100, 60))
     assert taken(newcomer, 200) == 100
+
+
+def test_many_at_a_time_are_allowed_no_more_while_the_cache_is_away(clock: Clock) -> None:
+    together = Barrier(20)
+
+    class Slow(Away):
+        """Answers nobody before all have asked, as a server does that has just stalled."""
+
+        def increment(self, key: str, ttl: float, by: int = 1) -> int | None:
+            with suppress(BrokenBarrierError):
+                together.wait(0.5)
+            return None
+
+    own = limits(Slow(1_000_000), clock, (10, 60))
+
+    def take(_: int) -> int:
+        return taken(own, 1)
+
+    with ThreadPoolExecutor(20) as threads:
+        assert sum(threads.map(take, range(60))) == 10
 
 
 @pytest.mark.parametrize("how", ["away", "emptied"])

@@ -11,6 +11,7 @@ from core.domain.accounts import Acceptance, InvitationDraft, Principal, check_e
 from core.domain.validation import field_rules, read
 from core.http.request import Request
 from core.http.resources.base import Answer, Answers, Bodies, EventNames, Resource, put_json
+from core.http.resources.session import device_cookie_name
 from core.http.schemas import InvitationList, InvitationView, OrganizationView
 
 _rules = field_rules(email=check_email)
@@ -37,9 +38,7 @@ class Invitations(Resource):
         A second invitation to the same address takes the place of the first.
         """
         draft = read(InvitationDraft, self.body(req), _rules)
-        invitation = self.services.invitations.invite(
-            org_id, draft, req.context.role, by=self.origin(req)
-        )
+        invitation = self.services.invitations.invite(org_id, draft, by=self.origin(req))
         put_json(resp, InvitationView.of(invitation), 201)
 
 
@@ -53,9 +52,7 @@ class Invitation(Resource):
         self, req: Request, resp: falcon.Response, org_id: UUID, invitation_id: UUID
     ) -> None:
         """Withdraw the invitation: its link works no longer."""
-        self.services.invitations.withdraw(
-            org_id, invitation_id, req.context.role, by=self.origin(req)
-        )
+        self.services.invitations.withdraw(org_id, invitation_id, by=self.origin(req))
         resp.status = 204
 
 
@@ -70,12 +67,14 @@ class InvitationAcceptance(Resource):
         """Accept an invitation by the token of its link.
 
         An address without an account gets one, with the password that is sent. An account that
-        exists joins if its password is sent, or if it is signed in and no password is sent.
+        exists joins if its password is sent, or if it is signed in and no password is sent; its
+        other sessions end.
         """
         sent = read(Acceptance, self.body(req))
         organization, role = self.services.invitations.accept(
             sent,
             req.context.principal,
+            req.cookies.get(device_cookie_name(self.settings.base_url), ""),
             by=lambda user: self.origin(req, Principal(user=user)),
         )
         put_json(resp, OrganizationView.of(organization, role), 201)

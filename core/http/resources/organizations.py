@@ -131,7 +131,6 @@ class Member(Resource):
             org_id,
             user_id,
             changes.role,
-            req.context.role,
             req.context.principal.session,
             by=self.origin(req),
         )
@@ -146,7 +145,6 @@ class Member(Resource):
         self.services.organizations.remove_member(
             org_id,
             user_id,
-            req.context.role,
             by=self.origin(req),
             keep_keys=removal.keep_keys,
         )
@@ -164,9 +162,7 @@ class Membership(Resource):
         user = req.context.principal.user
         if user is None:
             raise Forbidden("An API key cannot leave; delete it instead.")
-        self.services.organizations.remove_member(
-            org_id, user.id, req.context.role, by=self.origin(req)
-        )
+        self.services.organizations.remove_member(org_id, user.id, by=self.origin(req))
         resp.status = 204
 
 
@@ -188,9 +184,7 @@ class ApiKeys(Resource):
     def on_post(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
         """Make a key and show its token, this once."""
         draft = read(ApiKeyDraft, self.body(req))
-        token, key = self.services.organizations.add_key(
-            org_id, draft, req.context.role, by=self.origin(req)
-        )
+        token, key = self.services.organizations.add_key(org_id, draft, by=self.origin(req))
         resp.set_header("Cache-Control", "no-store")
         put_json(resp, NewApiKeyView(token, ApiKeyView.of(key)), 201)
 
@@ -203,7 +197,5 @@ class ApiKey(Resource):
 
     def on_delete(self, req: Request, resp: falcon.Response, org_id: UUID, key_id: UUID) -> None:
         """End the key at once."""
-        self.services.organizations.delete_key(
-            org_id, key_id, req.context.role, by=self.origin(req)
-        )
+        self.services.organizations.delete_key(org_id, key_id, by=self.origin(req))
         resp.status = 204

@@ -56,6 +56,6 @@ class PasswordReset(Resource):
         """Set a new password by the token of a link; all sessions of the account end."""
         user = self.services.password_resets.redeem(read(NewPassword, self.body(req)))
         # He may sign in from here, however many have guessed at his account.
-        token = self.services.accounts.devices.token(user.email)
+        token = self.services.accounts.devices.token(user)
         remember_device(resp, self.settings.base_url, token)
         resp.status = 204

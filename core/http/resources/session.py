@@ -50,8 +50,8 @@ class Session(Resource):
         token, session, user = accounts.sign_in(credentials, presented, device)
         lifetime = self.settings.accounts.session_lifetime
         set_cookie(resp, base_url, cookie_name(base_url), token, lifetime)
-        if not accounts.devices.is_known(user.email, device):
-            remember_device(resp, base_url, accounts.devices.token(user.email))
+        if not accounts.devices.is_known(user, device):
+            remember_device(resp, base_url, accounts.devices.token(user))
         req.context.principal = principal = Principal(user=user, session=session)
         resp.set_header("Cache-Control", "no-store")
         put_json(resp, SessionView.of(principal, accounts.organizations(principal)), 201)
