@@ -11,6 +11,10 @@ PIN := $(TOOLS)/bin/uv --quiet pip compile --universal --python-version 3.11 --g
 	--no-header --upgrade
 EXTRAS := --extra memcached --extra postgres --extra geoip --extra build
 
+# Which load suite `make load` runs, and on what: `default` is SQLite, `production` PostgreSQL.
+SUITE ?= targets
+SETUP ?= default
+
 # What the tests need from the system: a command and, after the colon, its Debian package.
 # The PostgreSQL server is found where Debian puts it as well, which is not in PATH.
 SYSTEM := memcached:memcached zbarimg:zbar-tools curl:curl gs:ghostscript initdb:postgresql openssl:openssl pngcheck:pngcheck
@@ -28,9 +32,10 @@ run: $(VENV)/.installed ## install, set up an empty data folder, and serve
 	@$(BIN)/quietzone init
 	@$(BIN)/quietzone serve
 
-test: $(VENV)/.installed-dev system lint ## run every check and test, and the short load test
+test: $(VENV)/.installed-dev system lint ## run every check and test, and the load suites
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
-	$(BIN)/python -m loadtests.smoke
+	$(BIN)/python -m loadtests.suites smoke --setup production
+	$(BIN)/python -m loadtests.suites targets
 
 lint: $(VENV)/.installed-dev ## check style, types and who imports whom
 	$(BIN)/ruff check .
@@ -42,8 +47,8 @@ format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-load: $(VENV)/.installed-dev ## run the short load test against its targets
-	$(BIN)/python -m loadtests.smoke
+load: $(VENV)/.installed-dev ## run a load suite: SUITE=smoke, targets, spike or soak; SETUP=production
+	$(BIN)/python -m loadtests.suites $(SUITE) --setup $(SETUP) --report reports/$(SUITE)-$(SETUP)
 
 bench: $(VENV)/.installed-dev ## time the drawing of codes beside other programs
 	$(BIN)/python -m loadtests.bench

@@ -25,7 +25,7 @@ import gevent  # noqa: E402
 
 from core.api import Cache, PluginContext  # noqa: E402
 from loadtests.programs import dripping, memcached  # noqa: E402
-from loadtests.smoke import ROOT  # noqa: E402
+from loadtests.service import ROOT  # noqa: E402
 from plugins.caches.memcached import MemcachedSettings, qz_caches  # noqa: E402
 from plugins.caches.memory import MemoryCache  # noqa: E402
 from plugins.caches.shared_memory import SharedMemoryCache  # noqa: E402

@@ -65,9 +65,9 @@ from urllib.parse import urlsplit
 from loadtests import targets
 from loadtests.connections import Answer, Connection, request
 from loadtests.programs import dripping, memcached
+from loadtests.service import Client, fill, found, quietzone, service
 from loadtests.settings import environment
 from loadtests.slow_clients import free_port, percentile
-from loadtests.smoke import Client, fill, found, quietzone, service
 from loadtests.targets import Hits
 
 WORKERS = 2
@@ -480,10 +480,9 @@ class Installation:
         keys = {role: self._key(client, organization, role)["token"] for role in roles}
         draft = {"name": "House style", "color": "003366"}
         style = client.ask("POST", f"{address}/styles", draft)["id"]
-        emails = {"owner": EMAIL}
-        sample = fill(self.port, organization, emails, password, CODES, f"load-{number}")
+        made = fill(self.port, organization, EMAIL, password, CODES, f"load-{number}")
         codes = []
-        for rank, code in enumerate(sample.codes):
+        for rank, code in enumerate(made):
             path = f"{address}/qr-codes/{code.id}"
             if rank % STYLED == STYLED - 1:
                 client.ask("PATCH", path, {"style": style})

@@ -1,7 +1,7 @@
-"""What Locust runs: `loadtests.smoke` starts it against a service of its own."""
+"""What Locust runs: `loadtests.suites` starts it against a service of its own."""
 
 from __future__ import annotations
 
-from loadtests.users import Analyst, Member, Scanner
+from loadtests.users import Analyst, Crowd, Editor, Member, Scanner, Visitor
 
-__all__ = ["Analyst", "Member", "Scanner"]
+__all__ = ["Analyst", "Crowd", "Editor", "Member", "Scanner", "Visitor"]

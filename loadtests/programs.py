@@ -11,8 +11,8 @@ import sys
 import time
 from typing import Self
 
+from loadtests.service import ROOT
 from loadtests.slow_clients import free_port
-from loadtests.smoke import ROOT
 
 
 class Program:
@@ -79,6 +79,38 @@ def dripping(upstream: int) -> Program:
     port = free_port()
     return Program(port, sys.executable, "-c", _DRIP, str(port), str(upstream), str(_DRIP_SECONDS))
 
+
+def delaying(upstream: int, seconds: float) -> Program:
+    """A proxy in front of a server that keeps back whatever it says for so long."""
+    port = free_port()
+    return Program(port, sys.executable, "-c", _DELAY, str(port), str(upstream), str(seconds))
+
+
+_DELAY = """
+import asyncio, sys
+port, upstream, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+async def copy(reader, writer, seconds):
+    try:
+        while data := await reader.read(65536):
+            await asyncio.sleep(seconds)
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()
+async def answer(reader, writer):
+    try:
+        there = await asyncio.open_connection("127.0.0.1", upstream)
+    except OSError:
+        writer.close()
+        return
+    await asyncio.gather(copy(reader, there[1], 0), copy(there[0], writer, seconds))
+async def main():
+    async with await asyncio.start_server(answer, "127.0.0.1", port) as server:
+        await server.serve_forever()
+asyncio.run(main())
+"""
 
 _DRIP_SECONDS = 0.005
 

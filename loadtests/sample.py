@@ -1,12 +1,13 @@
-"""What there is to be asked for in a service under test.
+"""What there is to be asked for in a service under load.
 
-`loadtests.smoke` fills the service, and tells Locust's people of it in the environment variable
-QUIETZONE_LOADTEST.
+`loadtests.seed` fills the service; Locust's people read what there is from the file that the
+environment variable QUIETZONE_LOADTEST names.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import msgspec
 
@@ -14,21 +15,29 @@ ENVIRONMENT = "QUIETZONE_LOADTEST"
 
 
 class SampleCode(msgspec.Struct, frozen=True):
-    """A code that may be asked for."""
+    """A code that may be asked for; `image` is the signed address of its image."""
 
     id: str
     slug: str
+    image: str
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What the service was filled with; every account has the same password."""
+    """What the service was filled with: codes, the most popular first, and an account a role.
+
+    Every account has the same password.
+    """
 
     organization: str
     codes: tuple[SampleCode, ...]
     emails: dict[str, str]
     password: str
 
+    def write(self, file: Path) -> None:
+        """Keep it in a file."""
+        file.write_bytes(msgspec.json.encode(self))
+
 
 def sample() -> Sample:
     """What the service was filled with, from the environment."""
-    return msgspec.json.decode(os.environ[ENVIRONMENT], type=Sample)
+    return msgspec.json.decode(Path(os.environ[ENVIRONMENT]).read_bytes(), type=Sample)

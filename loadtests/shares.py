@@ -39,9 +39,16 @@ from core.settings import Settings
 from loadtests import targets
 from loadtests.connections import Answer, Connection, request
 from loadtests.programs import Program, memcached
+from loadtests.service import (
+    Client,
+    fill,
+    found,
+    scans_of_codes,
+    service,
+    wait_until_counted,
+)
 from loadtests.settings import environment
 from loadtests.slow_clients import free_port
-from loadtests.smoke import Client, fill, found, service, wait_until_counted
 
 CODES = 50
 CONNECTIONS = 16
@@ -312,7 +319,7 @@ class Account(NamedTuple):
 
     def codes(self) -> list[Asked]:
         """Create the codes and a key for their images."""
-        known = fill(self.port, self.organization, {"owner": EMAIL}, self.password, CODES).codes
+        known = fill(self.port, self.organization, EMAIL, self.password, CODES)
         codes = []
         with Client(self.port) as client:
             self._sign_in(client)
@@ -330,7 +337,7 @@ class Account(NamedTuple):
         """The scans of all codes, once they are as many as wanted, or after 30 s."""
         with Client(self.port) as client:
             self._sign_in(client)
-            return wait_until_counted(client, self.organization, wanted)
+            return wait_until_counted(lambda: scans_of_codes(client, self.organization), wanted)
 
     def _sign_in(self, client: Client) -> None:
         client.ask("POST", "/api/session", {"email": EMAIL, "password": self.password})

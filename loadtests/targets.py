@@ -1,4 +1,4 @@
-"""The targets of the load test and of the benchmark, as `loadtests/targets.toml` states them."""
+"""The targets of the load tests and of the benchmarks, as `loadtests/targets.toml` states them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,49 @@ import msgspec
 FILE = Path(__file__).with_suffix(".toml")
 
 
-class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[load]`: how much is asked for, and how much may fail."""
+class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one kind of request must reach in a stage; times in milliseconds.
+
+    At least so many `requests` have to be answered, or else the times tell nothing.
+    """
+
+    requests: int = 1
+    average_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+
+
+class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a suite: so many people for so many seconds, and what each kind must reach.
+
+    `people` are the kinds that come, by their names in `loadtests.users`; all come where it is
+    empty. `all` is the budget of all requests together.
+    """
 
     users: int
     seconds: int
-    failure_ratio: float
+    spawn_rate: float = 0
+    people: tuple[str, ...] = ()
+    all: Budget = Budget()
+    requests: dict[str, Budget] = {}
 
 
-class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one kind of request must reach."""
+class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[suites.NAME]`: what is stored before, who comes, and what the service must hold.
 
-    requests: int
-    p95_ms: float
+    `hits` are shares of what the service has looked for in its cache, by namespace. `worker_mb` is
+    what a worker may take of memory, `growth_mb_per_hour` how much more of it from the first third
+    on, and `descriptors` how many more open files then.
+    """
+
+    codes: int
+    scans: int
+    stages: tuple[Stage, ...]
+    failure_ratio: float = 0.0
+    hits: dict[str, float] = {}
+    worker_mb: float | None = None
+    growth_mb_per_hour: float | None = None
+    descriptors: int | None = None
 
 
 class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,8 +112,7 @@ class Hits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Targets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of `loadtests/targets.toml`."""
 
-    load: Load
-    targets: dict[str, Target]
+    suites: dict[str, Suite]
     drawing: dict[str, Bound]
     analytics: Analytics
     shares: Shares

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from peewee import Database, ForeignKeyField, Model, UUIDField
 from playhouse.migrate import SchemaMigrator
 
@@ -19,7 +21,8 @@ def up(migrator: SchemaMigrator, db: Database) -> None:
     """Add the column, and fill it for those of whom the audit log knows; members alone count."""
     made_by = ForeignKeyField(User, field=User.id, null=True, on_delete="SET NULL", index=False)
     migrator.migrate(migrator.add_column("api_keys", "created_by_id", made_by))
-    db.execute_sql(
+    database: Any = db
+    database.execute_sql(
         "UPDATE api_keys SET created_by_id = ("
         "SELECT m.user_id FROM memberships AS m JOIN audit_entries AS a ON a.actor_id = m.user_id"
         " WHERE a.action = 'api_key.create' AND a.actor_kind = 'user'"

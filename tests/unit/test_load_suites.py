@@ -1,0 +1,140 @@
+"""The load suites: what is measured is held against every budget, and each can be missed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from loadtests import targets
+from loadtests.processes import Look, Watch
+from loadtests.suites import Measured, Run, judge
+from loadtests.targets import Budget, Stage, Suite
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SUITE = Suite(
+    codes=10,
+    scans=100,
+    stages=(
+        Stage(
+            users=10,
+            seconds=5,
+            all=Budget(requests=100, average_ms=50, p99_ms=200),
+            requests={"scan": Budget(requests=50, p95_ms=60)},
+        ),
+    ),
+    hits={"image": 0.9},
+    worker_mb=100,
+    growth_mb_per_hour=1,
+    descriptors=0,
+)
+
+
+def measured(name: str, times: dict[float, int], failures: int = 0) -> Measured:
+    total = sum(milliseconds * number for milliseconds, number in times.items())
+    return Measured(name, sum(times.values()), failures, total, times)
+
+
+def a_run(**changes: Any) -> Run:
+    """One in which everything is as it should be, but for the changes."""
+    watch = Watch(0)
+    watch.looks = {1: [Look(at, 80.0, 20) for at in range(100)]}
+    kinds = [measured("scan", {5: 95, 50: 5}), measured("image", {10: 20})]
+    good = Run([kinds], watch, {"image": (95, 5)}, scans=200, counted=200)
+    for name, value in changes.items():
+        setattr(good, name, value)
+    return good
+
+
+def missed(run: Run, suite: Suite = SUITE) -> list[str]:
+    return [line.what for line in judge(suite, run) if not line.met]
+
+
+def watching(*looks: Look) -> Watch:
+    watch = Watch(0)
+    watch.looks = {1: list(looks)}
+    return watch
+
+
+def test_nothing_is_missed_where_all_is_well() -> None:
+    assert missed(a_run()) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "changes"),
+    [
+        (
+            "10 people: scan",
+            {"stages": [[measured("scan", {5: 94, 61: 6}), measured("x", {1: 9})]]},
+        ),
+        ("10 people: scan", {"stages": [[measured("scan", {5: 49}), measured("x", {1: 99})]]}),
+        ("10 people: scan", {"stages": [[measured("x", {1: 150})]]}),
+        ("10 people: all", {"stages": [[measured("scan", {51: 150})]]}),
+        ("10 people: all", {"stages": [[measured("scan", {5: 98, 201: 2})]]}),
+        ("10 people: all", {"stages": [[measured("scan", {5: 99})]]}),
+        ("failures", {"stages": [[measured("scan", {5: 150}, failures=1)]]}),
+        ("scans counted", {"counted": 199}),
+        ("scans counted", {"counted": 201}),
+        ("image hits", {"hits": {"image": (89, 11)}}),
+        ("image hits", {"hits": {}}),
+        ("worker memory", {"watch": watching(*(Look(n, 101.0, 20) for n in range(9)))}),
+        ("worker memory grows", {"watch": watching(*(Look(n, n / 3000, 9) for n in range(99)))}),
+        ("open files", {"watch": watching(*(Look(n, 80.0, 20 + n // 50) for n in range(99)))}),
+    ],
+)
+def test_whatever_is_too_little_or_too_much_is_missed(what: str, changes: dict[str, Any]) -> None:
+    assert missed(a_run(**changes)) == [what]
+
+
+def test_what_is_not_asked_for_is_not_held_against_anything() -> None:
+    plain = replace(
+        SUITE, hits={}, worker_mb=None, growth_mb_per_hour=None, descriptors=None, stages=()
+    )
+    told = [line.what for line in judge(plain, a_run(stages=[]))]
+    assert told == ["failures", "scans counted"]
+
+
+def test_memory_that_settles_does_not_grow() -> None:
+    settling = watching(*(Look(at, min(80.0, 50 + at), 20) for at in range(300)))
+    assert settling.mb_per_hour == pytest.approx(0.0, abs=0.01)
+    assert settling.most_mb == 80.0
+    assert watching(*(Look(at, 50 + at / 360, 20) for at in range(300))).mb_per_hour == (
+        pytest.approx(10.0)
+    )
+
+
+def test_percentiles_are_those_of_all_requests() -> None:
+    kind = Measured.together([measured("a", {1: 50, 9: 1}), measured("b", {2: 49})])
+    assert (kind.num_requests, kind.within(0.5), kind.within(0.99), kind.within(1.0)) == (
+        *(100, 1, 2),
+        9,
+    )
+    assert kind.average == pytest.approx(1.57)
+    nobody = Measured.together([])
+    assert nobody.within(0.5) == nobody.average == float("inf")
+
+
+def test_budgets_name_what_is_asked_for_and_people_who_come() -> None:
+    users = (ROOT / "loadtests" / "users.py").read_text(encoding="utf-8")
+    names = set(re.findall(r'(?:ask|ask_again)\(\s*"([^"]+)"', users))
+    names |= {f"{name}, unchanged" for name in names} | {
+        "scan",
+        "scan, unknown",
+        "stats",
+        "timeline",
+    }
+    people = set(re.findall(r"^class (\w+)", users, re.MULTILINE))
+    for suite in targets.read().suites.values():
+        for stage in suite.stages:
+            assert set(stage.requests) <= names
+            assert set(stage.people) <= people
+
+
+def test_a_budget_that_is_misspelled_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="p59_ms"):
+        msgspec.convert({"requests": 1, "p59_ms": 5}, Budget)
