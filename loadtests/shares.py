@@ -29,7 +29,7 @@ from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 from urllib.parse import urlsplit
 
 import falcon
@@ -106,6 +106,17 @@ def bare(folder: str) -> _Bare:
         _BareImage({name.removesuffix(".png"): data for name, data in images.items()}),
     )
     return app
+
+
+class Question(Protocol):
+    """A request whose answer can be checked."""
+
+    @property
+    def request(self) -> bytes:
+        """As it is sent."""
+
+    def check(self, answer: Answer) -> None:
+        """End the test where the answer is wrong."""
 
 
 class Exchange(NamedTuple):
@@ -259,19 +270,21 @@ class Crowd:
         for connection in self._connections:
             connection.socket.close()
 
-    def ask(self, exchanges: Sequence[Exchange]) -> int:
-        """Ask for some seconds; how many were answered."""
-        following = cycle(exchanges)
-        asked: dict[Connection, Exchange] = {}
+    def ask(self, questions: Sequence[Question], *, once: bool = False) -> int:
+        """Ask again and again, for some seconds, or each question once; how many were answered."""
+        following = iter(questions) if once else cycle(questions)
+        asked: dict[Connection, Question] = {}
         until = time.perf_counter() + SECONDS
 
-        def ask_next(connection: Connection) -> None:
-            asked[connection] = exchange = next(following)
-            connection.ask(exchange.request)
+        def ask_next(connection: Connection) -> bool:
+            question = next(following, None)
+            if question is None or (not once and time.perf_counter() >= until):
+                return False
+            asked[connection] = question
+            connection.ask(question.request)
+            return True
 
-        for connection in self._connections:
-            ask_next(connection)
-        done, waiting = 0, CONNECTIONS
+        done, waiting = 0, sum(map(ask_next, self._connections))
         while waiting:
             for key, _ in self._selector.select(10) or sys.exit("a request was not answered"):
                 connection = key.data
@@ -280,10 +293,7 @@ class Crowd:
                     continue
                 asked[connection].check(answer)
                 done += 1
-                if time.perf_counter() < until:
-                    ask_next(connection)
-                else:
-                    waiting -= 1
+                waiting -= not ask_next(connection)
         return done
 
 
@@ -293,11 +303,11 @@ class Server(NamedTuple):
     port: int
     master: int
 
-    def turn(self, exchanges: Sequence[Exchange]) -> Turn:
-        """Ask for some seconds."""
+    def turn(self, questions: Sequence[Question], *, once: bool = False) -> Turn:
+        """Ask for some seconds, or each question once."""
         with Crowd(self.port) as crowd:
             worked = self._worked()
-            answered = crowd.ask(exchanges)
+            answered = crowd.ask(questions, once=once)
             return Turn(answered, answered / (self._worked() - worked))
 
     def _worked(self) -> float:
@@ -324,7 +334,7 @@ class Account(NamedTuple):
         with Client(self.port) as client:
             self._sign_in(client)
             address = f"/api/organizations/{self.organization}"
-            draft = {"name": "Load test", "role": "member"}
+            draft = {"name": "Load test", "role": "analyst"}
             key = client.ask("POST", f"{address}/api-keys", draft)["token"]
             for code in known:
                 keyed = f"{address}/qr-codes/{code.id}/image"
