@@ -189,6 +189,12 @@ def check() -> None:
         if options is not None:
             _show(f"plugin.{name}", dump(options))
     _show("storage in use", dict(app.services.storage.describe()))
+    folder = app.settings.data
+    if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigurationError(
+            f"service.data: nothing can be written to {folder}, where scans are kept until they "
+            "are counted; give the account that serves the right to, or choose another folder"
+        )
     click.echo("The configuration is sound.")
     pending = app.services.storage.pending_migrations()
     if pending:

@@ -34,6 +34,8 @@ _SIGNING_KEY_LENGTH = 32
 # What an address may be made of (RFC 3986, 2): it is printed, and stands in headers.
 _ADDRESS = re.compile(r"[A-Za-z0-9:/.\[\]_~%-]+")
 
+_HEADER = re.compile(r"[A-Za-z0-9-]*")
+
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "config" / "default.toml"
 
 
@@ -197,25 +199,28 @@ class AccountsSettings(Struct, frozen=True):
     max_organizations: Annotated[int, Meta(ge=0, le=1_000_000)] = 100
 
 
-class Limit(Struct, frozen=True):
+class Limit(Struct, frozen=True, forbid_unknown_fields=True):
     """So many requests within so many seconds, wherever these begin."""
 
-    requests: Positive
+    requests: Annotated[int, Meta(ge=1, le=1_000_000_000)]
     seconds: Annotated[int, Meta(ge=1, le=604_800)]
+
+
+LimitList = Annotated[tuple[Limit, ...], Meta(max_length=10)]
 
 
 class LimitsSettings(Struct, frozen=True):
     """`[limits]`: how often something may be done; of several limits each has to allow it."""
 
-    sign_in_address: tuple[Limit, ...] = (Limit(30, 60), Limit(300, 3600))
-    sign_in_account: tuple[Limit, ...] = (Limit(10, 60), Limit(30, 900), Limit(100, 86_400))
-    letters: tuple[Limit, ...] = (Limit(5, 3600), Limit(20, 86_400))
-    letters_sender: tuple[Limit, ...] = (Limit(100, 3600), Limit(500, 86_400))
-    reads: tuple[Limit, ...] = (Limit(6000, 60),)
-    writes: tuple[Limit, ...] = (Limit(1200, 60),)
-    bulk: tuple[Limit, ...] = (Limit(60, 60),)
-    drawing: tuple[Limit, ...] = (Limit(3000, 60),)
-    unknown_slugs: tuple[Limit, ...] = (Limit(60, 60),)
+    sign_in_address: LimitList = (Limit(30, 60), Limit(300, 3600))
+    sign_in_account: LimitList = (Limit(10, 60), Limit(30, 900), Limit(100, 86_400))
+    letters: LimitList = (Limit(5, 3600), Limit(20, 86_400))
+    letters_sender: LimitList = (Limit(100, 3600), Limit(500, 86_400))
+    reads: LimitList = (Limit(6000, 60),)
+    writes: LimitList = (Limit(1200, 60),)
+    bulk: LimitList = (Limit(60, 60),)
+    drawing: LimitList = (Limit(3000, 60),)
+    unknown_slugs: LimitList = (Limit(60, 60),)
 
 
 class Addresses(enum.StrEnum):
@@ -307,8 +312,8 @@ def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ
 
 def _read(source: Path) -> dict[str, Any]:
     try:
-        with source.open("rb") as file:
-            return tomllib.load(file)
+        # Some editors begin a file with a mark of its encoding.
+        return tomllib.loads(source.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(
             f"the settings file {source} cannot be read ({error.strerror}); "
@@ -390,6 +395,17 @@ def _check(settings: Settings) -> None:
     if settings.images.min_size > settings.images.max_size:
         raise ConfigurationError(
             "images.min_size: is larger than images.max_size; make it the smaller of the two"
+        )
+    for name in LimitsSettings.__struct_fields__:
+        spans = [limit.seconds for limit in getattr(settings.limits, name)]
+        if len(set(spans)) < len(spans):
+            raise ConfigurationError(
+                f"limits.{name}: two limits have the same number of seconds; keep the smaller one"
+            )
+    if not _HEADER.fullmatch(settings.http.country_header):
+        raise ConfigurationError(
+            f"http.country_header: {settings.http.country_header!r} is not the name of a header; "
+            "write it as CF-IPCountry, or leave it empty"
         )
     for number, key in enumerate(settings.images.signing_keys):
         if len(key.reveal()) < _SIGNING_KEY_LENGTH:

@@ -20,7 +20,7 @@ from core.http.client import Clients
 from core.http.headers import Headers
 from core.http.problems import rate_limit, rate_limit_policy
 from core.http.request import Request
-from core.http.resources.base import Access, AnyQuery, Resource
+from core.http.resources.base import Access, AnyQuery, Resource, Rule
 from core.http.response import Response
 from core.services import Services
 from core.services.limits import Policy
@@ -124,21 +124,44 @@ class Gate:
         elif rule is not Access.PUBLIC:
             # Whoever changes something is who he is now, and no longer who he was a moment ago.
             at_once = method not in _SAFE
-            req.context.principal = principal = self._principal(req, at_once=at_once)
+            principal = self._principal(req, at_once=at_once)
             self._limit(resp, resource.policies.get(method) or _USUAL[method], principal)
-            if rule is Access.PERSON and principal.user is None:
-                raise Forbidden("An API key cannot do this; sign in as a person.")
-            if rule is Access.OPERATOR and not principal.operator:
-                raise Forbidden(
-                    "This is for operators of the installation; one can be made with "
-                    "'quietzone operator add'."
-                )
-            if isinstance(rule, Role):
-                # He may pass on his role, also one that has just grown.
-                req.context.role = self._accounts.demand(
-                    rule, principal, params["org_id"], at_once=at_once
-                )
+            self._admit(req, rule, principal, params, at_once=at_once)
+        if rule is not Access.PUBLIC:
+            req.context.renew = lambda: self._renew(req, rule, params)
         self._read_query(req, resource, method)
+
+    def _admit(
+        self,
+        req: Request,
+        rule: Rule,
+        principal: Principal,
+        params: dict[str, Any],
+        *,
+        at_once: bool,
+    ) -> None:
+        """Fill the context; raise Forbidden or NotFound for whom the rule does not let pass."""
+        if rule is Access.PERSON and principal.user is None:
+            raise Forbidden("An API key cannot do this; sign in as a person.")
+        if rule is Access.OPERATOR and not principal.operator:
+            raise Forbidden(
+                "This is for operators of the installation; one can be made with "
+                "'quietzone operator add'."
+            )
+        req.context.principal = principal
+        if isinstance(rule, Role):
+            # He may pass on his role, also one that has just grown.
+            req.context.role = self._accounts.demand(
+                rule, principal, params["org_id"], at_once=at_once
+            )
+
+    def _renew(self, req: Request, rule: Rule, params: dict[str, Any]) -> None:
+        """Ask again, for one who has let time pass since he was let in; raises as it did then."""
+        if rule is Access.ANYBODY:
+            req.context.principal = self._person(req)
+        else:
+            principal = self._principal(req, at_once=True)
+            self._admit(req, rule, principal, params, at_once=True)
 
     def _limit(self, resp: Response, policy: Policy, principal: Principal) -> None:
         """Count the request, and tell how many are left (draft-ietf-httpapi-ratelimit-headers)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import falcon
@@ -13,7 +14,8 @@ class Context(falcon.Context):
     """What the middleware found out before a resource is called.
 
     `query` holds the query parameters as the type that the resource names; `role` is the
-    principal's role in the organisation of the address, where the address has one.
+    principal's role in the organisation of the address, where the address has one. `renew` looks
+    both up again, and raises where the caller may not do this any more; None for public routes.
     """
 
     request_id: str
@@ -21,6 +23,7 @@ class Context(falcon.Context):
     principal: Principal
     role: Role
     query: Any
+    renew: Callable[[], None] | None = None
 
 
 class Request(falcon.Request):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import sha256
 
-from core.domain.accounts import User
+from core.domain.accounts import User, normalize_email
 from core.services.signatures import Signatures
 from core.services.tokens import new_token
 
@@ -44,7 +44,10 @@ class Devices:
 
 def spelled(email: str) -> str:
     """An address as limits count it, whether it is one or not."""
-    return email.strip().casefold()
+    try:
+        return normalize_email(email)
+    except ValueError:
+        return email.strip().lower()
 
 
 def _message(user: User, name: str) -> bytes:

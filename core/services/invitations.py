@@ -70,7 +70,7 @@ class Invitations:
         """
         if by.actor.id is not None:
             self._limits.take(Policy.LETTERS_SENDER, by.actor.id.int)
-        self._limits.take(Policy.LETTERS, spelled(draft.email))
+        self._limits.take(Policy.LETTERS, f"invitation:{spelled(draft.email)}")
         organization = self._organizations.get(organization_id)
         now, token = self._clock(), new_token(self._token_bytes)
         with self._storage.transaction():

@@ -53,7 +53,7 @@ class PasswordResets:
 
         Raises TooMany where too many letters were sent there lately, or would have been.
         """
-        self._limits.take(Policy.LETTERS, spelled(email))
+        self._limits.take(Policy.LETTERS, f"reset:{spelled(email)}")
         # NOTE: it is looked for in the background. Here nothing is done that takes another time,
         # or can fail, for one address than for another.
         self._outbox.put(partial(self._write, email))

@@ -147,14 +147,19 @@ class Connections(ABC):
 
     @contextmanager
     def _outages(self) -> Iterator[None]:
+        kinds = (peewee.PeeweeException, MaxConnectionsExceeded, *self.driver_errors)
         try:
             yield
-        except (peewee.PeeweeException, MaxConnectionsExceeded, *self.driver_errors) as error:
+        except kinds as error:
             message = self._outage(error)
             if message is None:
                 raise
+            cause: BaseException = error
+            # Where a transaction cannot even be undone, what went wrong before is what matters.
+            while isinstance(cause.__context__, kinds):
+                cause = cause.__context__
             # The driver's words may name hosts and users: they stay in the log.
-            raise StorageUnavailable(message) from error
+            raise StorageUnavailable(message) from cause
 
     def _outage(self, error: Exception) -> str | None:
         if isinstance(error, MaxConnectionsExceeded):

@@ -273,3 +273,33 @@ def test_settings_that_were_packed_for_a_child_process_are_the_same() -> None:
     assert unpack(pack(parse({}, {}))) == parse({}, {})
     with pytest.raises(ConfigurationError, match="incomplete"):
         unpack(pack(settings)[:-1])
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        (
+            {"limits": {"reads": [{"requests": 5, "seconds": 60, "burst": 3}]}},
+            r"limits\.reads.*burst",
+        ),
+        (
+            {"limits": {"reads": [{"requests": n, "seconds": 60} for n in (5, 6)]}},
+            r"limits\.reads: two limits have the same number of seconds",
+        ),
+        ({"limits": {"reads": [{"requests": 10**10, "seconds": 60}]}}, r"limits\.reads"),
+        (
+            {"limits": {"reads": [{"requests": 5, "seconds": n} for n in range(1, 12)]}},
+            r"limits\.reads",
+        ),
+        ({"http": {"country_header": "a b"}}, r"http\.country_header: 'a b'.*CF-IPCountry"),
+    ],
+)
+def test_settings_that_could_mean_nothing_are_refused(tree: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        parse(tree, {})
+
+
+def test_a_file_may_begin_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_bytes(b"\xef\xbb\xbf[service]\r\nworkers = 3\r\n")
+    assert load(file, {}).service.workers == 3

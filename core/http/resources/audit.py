@@ -31,7 +31,7 @@ class AuditLog(Resource):
             if problems:
                 raise InvalidFields(problems)
             organization = self.services.organizations.get(org_id)
-            resp.stream = self.services.exports.audit(org_id, matching)
+            resp.stream = self.while_allowed(req, self.services.exports.audit(org_id, matching))
             resp.content_type = CSV
             resp.downloadable_as = f"{organization.slug}-audit.csv"
             return

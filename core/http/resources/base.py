@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
+import errno
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import falcon
@@ -13,11 +16,19 @@ from msgspec import Struct
 
 from core.domain.accounts import Principal, Role
 from core.domain.audit import Actor, Origin
+from core.errors import QuietzoneError
 from core.http.client import Clients
 from core.http.request import Request
 from core.services import Services
 from core.services.limits import Policy
 from core.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_HELD = 0.25
+_RENEWED_EVERY = 1.0
+"""Seconds that somebody who was let in may take to send a body, or to receive a piece, until it is
+asked again whether he is still to be let in."""
 
 
 class Access(enum.Enum):
@@ -119,8 +130,41 @@ class Resource:
         return Origin(actor, self.clients.address(req), req.context.request_id)
 
     def body(self, req: Request) -> object:
-        """The decoded JSON body; raises 400, 408, 413 or 415 as fits."""
-        return read_json(req, self.settings.http.max_body_bytes)
+        """The decoded JSON body; raises 400, 408, 413 or 415 as fits.
+
+        Raises Unauthenticated, Forbidden or NotFound for who may not do this any more by the time
+        that all of it is there.
+        """
+        body = read_json(req, self.settings.http.max_body_bytes)
+        _still(req)
+        return body
+
+    def picture(self, req: Request, limit: int, setting: str) -> bytes:
+        """A body that is no JSON, as it was sent; raises as `body` does."""
+        data = read_body(req, limit, setting)
+        _still(req)
+        return data
+
+    def while_allowed(self, req: Request, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """The pieces of a long answer, for as long as the caller may be sent them."""
+        asked = time.monotonic()
+        for piece in pieces:
+            if time.monotonic() - asked > _RENEWED_EVERY and req.context.renew is not None:
+                try:
+                    req.context.renew()
+                except QuietzoneError as error:
+                    _log.info("request %s is cut off: %s", req.context.request_id, error)
+                    # NOTE: gunicorn takes this one for a client that has left, and hangs up before
+                    # the end, by which a client knows that something is missing.
+                    raise BrokenPipeError(errno.EPIPE, str(error)) from error
+                asked = time.monotonic()
+            yield piece
+
+
+def _still(req: Request) -> None:
+    """Ask again where the body took its time; raises where the caller may not do this any more."""
+    if req.context.renew is not None and time.perf_counter() - req.context.started > _HELD:
+        req.context.renew()
 
 
 def read_json(req: Request, limit: int, setting: str = "http.max_body_bytes") -> object:

@@ -29,7 +29,8 @@ class Archive(Resource):
         query: ArchiveQuery = req.context.query
         resp.content_type = "application/zip"
         resp.downloadable_as = "qr-codes.zip"
-        resp.stream = self.services.archives.stream(org_id, query, query.tag)
+        pieces = self.services.archives.stream(org_id, query, query.tag)
+        resp.stream = self.while_allowed(req, pieces)
 
 
 class Sheet(Resource):

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import falcon
 
-from core.domain.accounts import Acceptance, InvitationDraft, Principal, check_email
+from core.domain.accounts import Acceptance, InvitationDraft, Principal, User, check_email
+from core.domain.audit import Origin
 from core.domain.validation import field_rules, read
 from core.http.request import Request
 from core.http.resources.base import Answer, Answers, Bodies, EventNames, Resource, put_json
@@ -71,10 +72,16 @@ class InvitationAcceptance(Resource):
         other sessions end.
         """
         sent = read(Acceptance, self.body(req))
+
+        def origin(user: User) -> Origin:
+            if req.context.principal.user is None:
+                req.context.principal = Principal(user=user)
+            return self.origin(req)
+
         organization, role = self.services.invitations.accept(
             sent,
             req.context.principal,
             req.cookies.get(device_cookie_name(self.settings.base_url), ""),
-            by=lambda user: self.origin(req, Principal(user=user)),
+            by=origin,
         )
         put_json(resp, OrganizationView.of(organization, role), 201)

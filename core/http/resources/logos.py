@@ -19,7 +19,6 @@ from core.http.resources.base import (
     Queries,
     Resource,
     put_json,
-    read_body,
 )
 from core.http.schemas import LogoList, LogoView
 
@@ -54,7 +53,7 @@ class Logos(Resource):
         """Take in the picture in the body, checked and written anew."""
         media_type = _media_type(req)
         limit = self.settings.images.max_logo_bytes
-        data = read_body(req, limit, "images.max_logo_bytes")
+        data = self.picture(req, limit, "images.max_logo_bytes")
         name = req.context.query.name
         logo = self.services.logos.add(org_id, name, media_type, data, by=self.origin(req))
         resp.location = f"{self.settings.base_url}/api/organizations/{org_id}/logos/{logo.id}"

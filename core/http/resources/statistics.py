@@ -115,7 +115,7 @@ class Scans(Resource):
             problems = meaningless(req, "text/csv", {"per_page": ("application/json",)})
             if problems:
                 raise InvalidFields(problems)
-            resp.stream = self.services.exports.scans(qr_id, before)
+            resp.stream = self.while_allowed(req, self.services.exports.scans(qr_id, before))
             resp.content_type = CSV
             resp.downloadable_as = f"{code.slug}-scans.csv"
             return
