@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from plugins.storage.sqlite import SqliteSettings
 from tests.servers import Backend, Memcached, Postgres
 
 BOTH = ["sqlite", "postgres"]
+
+# PERF: containers often set this. Each of the several hundred processes that are started here would
+# then compile all modules again, which is a quarter of a second each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session")

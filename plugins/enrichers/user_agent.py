@@ -8,17 +8,18 @@ change with their packages, so only names that stand in the tables below reach t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 from crawleruseragents import is_crawler
 from msgspec import Struct
 from msgspec.structs import replace
-from ua_parser import Domain, load_lazy_builtins
-from ua_parser.core import Resolver
-from ua_parser.regex import Resolver as RegexResolver
 
 from core.api import Device, ScanEnricher, Traits, Visit, hookimpl
+
+if TYPE_CHECKING:
+    from ua_parser import PartialResult
 
 _USER_AGENT_MAX = 512
 
@@ -192,8 +193,7 @@ class UserAgentEnricher:
     """Fills `bot`, `device`, `os` and `browser` from the visit's User-Agent."""
 
     def open(self) -> None:
-        """Compile the regexes, which takes a quarter of a second and 28 MB."""
-        _resolver()
+        """Nothing: the regexes are compiled for the first visit, where there is one."""
 
     def close(self) -> None:
         """Forget the user agents that were seen."""
@@ -220,9 +220,7 @@ def _sender(user_agent: str) -> Sender:
     if is_bot(user_agent):
         return Sender(bot=True)
     # The regexes run in Rust, which knows no lone surrogates.
-    parsed = _resolver()(
-        user_agent.encode("utf-8", "replace").decode("utf-8"), Domain.USER_AGENT | Domain.OS
-    )
+    parsed = _parser()(user_agent.encode("utf-8", "replace").decode("utf-8"))
     return Sender(
         device=_first(_DEVICES, user_agent),
         os=_first(_OWN_SYSTEMS, user_agent)
@@ -248,11 +246,15 @@ def _first(patterns: tuple[tuple[str, re.Pattern[str]], ...], user_agent: str) -
 
 
 @cache
-def _resolver() -> Resolver:
-    resolver = RegexResolver(load_lazy_builtins())
-    # NOTE: it compiles its regexes when it is first asked.
-    resolver("", Domain.USER_AGENT | Domain.OS)
-    return resolver
+def _parser() -> Callable[[str], PartialResult]:
+    """What ua-parser makes of a User-Agent."""
+    # PERF: to import it and to compile its regexes takes a third of a second and 28 MB. Of all
+    # processes only the one that drains asks for it, and only once there are scans.
+    from ua_parser import Domain, load_lazy_builtins
+    from ua_parser.regex import Resolver
+
+    resolver = Resolver(load_lazy_builtins())
+    return lambda user_agent: resolver(user_agent, Domain.USER_AGENT | Domain.OS)
 
 
 @hookimpl

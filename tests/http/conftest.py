@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,6 +24,7 @@ from core.domain.logos import Logo, LogoInfo, LogoType
 from core.domain.looks import PLAIN, Style
 from core.domain.validation import Secret
 from core.errors import StorageUnavailable
+from core.extension import host
 from core.settings import Settings, parse
 
 PASSWORD = "correct horse battery"
@@ -143,8 +145,16 @@ def settings_in(folder: Path, **sections: dict[str, Any]) -> Settings:
     return parse(tree, {})
 
 
+@pytest.fixture(scope="session", autouse=True)
+def installed_once() -> Iterator[None]:
+    """PERF: files of all installed packages are read for it, and nobody installs any meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host, "entry_points", cache(host.entry_points))
+        yield
+
+
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Seed]:
+def prepared(installed_once: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Seed]:
     folder = tmp_path_factory.mktemp("prepared")
     app = create_app(settings_in(folder), clock=Clock())
     app.services.open()

@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.command import run
+
 ROOT = Path(__file__).resolve().parents[2]
 QUIETZONE = Path(sys.executable).with_name("quietzone")
 PATIENCE = 60.0
@@ -57,7 +59,9 @@ class Service:
         self._log = folder / "service.log"
 
     def __enter__(self) -> Service:
-        self.welcome = self.command("init")
+        done = run(["init"], self.environ)
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.welcome = done.stdout
         self.email = self._said("email")
         self.password = self._said("password")
         self.start()

@@ -1,4 +1,8 @@
-"""The `quietzone` command, run as an operator would, in a process of its own."""
+"""The `quietzone` command, run as an operator would.
+
+Most run in the process of the test, which spares the start of another one; what is said of
+processes, and each command once, is tried with the one that is installed.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,22 +34,24 @@ from core.http.routes import ROUTES
 from core.services.journal.folder import LOCK, SUFFIX
 from core.services.journal.losses import LossCounter
 from core.settings import load
+from tests.command import Done, run
 from tests.contract.reading import read
 from tests.integration.service import QUIETZONE, ROOT
 
 
 class Shell:
-    """Runs `quietzone` against one data folder."""
+    """Runs `quietzone` against one data folder, and in a process of its own with `apart`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environ = {**os.environ, "QUIETZONE_DATA": str(folder / "data")}
         self.environ.pop("QUIETZONE_CONFIG", None)
 
-    def __call__(
-        self, *words: str, stdin: str = "", **environ: str
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+    def __call__(self, *words: str, stdin: str = "", **environ: str) -> Done:
+        return run(words, {**self.environ, **environ}, stdin)
+
+    def apart(self, *words: str, stdin: str = "", **environ: str) -> Done:
+        done = subprocess.run(
             [str(QUIETZONE), *words],
             env={**self.environ, **environ},
             cwd=ROOT,
@@ -54,6 +61,7 @@ class Shell:
             check=False,
             timeout=60,
         )
+        return Done(done.returncode, done.stdout, done.stderr)
 
     def config(self, text: str) -> str:
         path = self.folder / "quietzone.toml"
@@ -62,21 +70,72 @@ class Shell:
 
 
 @pytest.fixture
-def quietzone(tmp_path: Path) -> Shell:
+def quietzone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """With no data folder yet."""
+
+    def refuse(*command: object) -> None:
+        raise AssertionError(f"the process of the tests would become {command}")
+
+    monkeypatch.setattr(os, "execv", refuse)
+    monkeypatch.chdir(ROOT)
     return Shell(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder as `quietzone init` leaves it."""
+    shell = Shell(tmp_path_factory.mktemp("initialised"))
+    done = shell("init")
+    assert done.returncode == 0, done.stderr
+    return shell.folder / "data"
+
+
+@pytest.fixture
+def installed(quietzone: Shell, initialised: Path) -> Shell:
+    """After `quietzone init`."""
+    shutil.copytree(initialised, quietzone.folder / "data")
+    return quietzone
+
+
 def test_init_prints_its_credentials_once(quietzone: Shell) -> None:
-    first = quietzone("init")
+    first = quietzone.apart("init")
     assert first.returncode == 0, first.stderr
     lines = first.stdout.splitlines()
     assert "address: http://127.0.0.1:8000" in lines
     assert "email: owner@example.com" in lines
     assert sum(line.startswith("password: ") for line in lines) == 1
     assert sum(line.startswith("curl ") for line in lines) == 3
-    second = quietzone("init")
+    second = quietzone.apart("init")
     assert second.returncode == 0
     assert "password" not in second.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--version",), "quietzone"),
+        (("migrate",), "up to date"),
+        (("check",), "sound"),
+        (("plugins",), "storage sqlite"),
+        (("routes",), "/api/session"),
+        (("render", "HELLO"), "▄"),
+        (("organization", "add", "Harbour"), "organization: harbour"),
+        (("audit", "2b0a5e1c-7c1e-4a86-9d3f-0d6d6d0f7a11"), "actor_name"),
+        (("user", "reset-link", "owner@example.com"), "#token="),
+        (("user", "password", "owner@example.com", "--password-stdin"), "a new password"),
+        (("operator", "list"), "owner@example.com"),
+        (("cache", "clear", "stats"), "cleared: stats"),
+        (("scans", "drain"), "drained: 0"),
+        (("demo", "--days", "1"), "organization: sample"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
+)
+def test_the_command_that_is_installed_does_the_same_in_a_process_of_its_own(
+    installed: Shell, words: tuple[str, ...], told: str
+) -> None:
+    done = installed.apart(*words, stdin="a long pass phrase\n")
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout
 
 
 def test_migrate_check_exits_1_until_migrated(quietzone: Shell) -> None:
@@ -102,20 +161,18 @@ def test_organizations_and_users_are_added(quietzone: Shell) -> None:
     assert "Traceback" not in again.stderr
 
 
-def test_an_operator_gets_a_link_that_sets_a_new_password(quietzone: Shell) -> None:
-    quietzone("init")
-    made = quietzone("user", "reset-link", "Owner@Example.com")
+def test_an_operator_gets_a_link_that_sets_a_new_password(installed: Shell) -> None:
+    made = installed("user", "reset-link", "Owner@Example.com")
     assert re.fullmatch(
         r"http://127\.0\.0\.1:8000/password-resets#token=[A-Za-z0-9_-]{43}\n", made.stdout
     ), made.stderr
-    unknown = quietzone("user", "reset-link", "nobody@example.com")
+    unknown = installed("user", "reset-link", "nobody@example.com")
     assert unknown.returncode == 1
     assert "there is no account 'nobody@example.com'" in unknown.stderr
 
 
-def test_a_second_factor_that_is_not_there_is_not_removed(quietzone: Shell) -> None:
-    quietzone("init")
-    done = quietzone("user", "remove-second-factor", "owner@example.com")
+def test_a_second_factor_that_is_not_there_is_not_removed(installed: Shell) -> None:
+    done = installed("user", "remove-second-factor", "owner@example.com")
     assert done.returncode == 1
     assert "owner@example.com has no second factor" in done.stderr
 
@@ -137,10 +194,9 @@ def test_a_second_factor_that_is_not_there_is_not_removed(quietzone: Shell) -> N
     ],
 )  # fmt: skip
 def test_wrong_words_are_refused_with_a_reason(
-    quietzone: Shell, words: tuple[str, ...], stdin: str, reason: str
+    installed: Shell, words: tuple[str, ...], stdin: str, reason: str
 ) -> None:
-    quietzone("init")
-    done = quietzone(*words, stdin=stdin)
+    done = installed(*words, stdin=stdin)
     assert done.returncode != 0
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
@@ -239,23 +295,22 @@ def test_init_can_be_run_again_when_the_first_organization_is_gone(quietzone: Sh
     assert "set up already" in again.stdout
 
 
-def test_a_password_is_changed_and_never_ignored(quietzone: Shell) -> None:
-    quietzone("init")
+def test_a_password_is_changed_and_never_ignored(installed: Shell) -> None:
     given = ("owner@example.com", "--password-stdin")
-    changed = quietzone("user", "password", *given, stdin="another long phrase\n")
+    changed = installed("user", "password", *given, stdin="another long phrase\n")
     assert changed.returncode == 0, changed.stderr
-    assert quietzone("user", "password", *given, stdin="short\n").returncode == 1
-    nobody = quietzone(
+    assert installed("user", "password", *given, stdin="short\n").returncode == 1
+    nobody = installed(
         "user", "password", "x@y.example", "--password-stdin", stdin="a phrase long enough\n"
     )
     assert "no account" in nobody.stderr
-    quietzone("organization", "add", "Two")
-    ignored = quietzone(
+    installed("organization", "add", "Two")
+    ignored = installed(
         "user", "add", *given, "--organization", "two", "--role", "member", stdin="a third phrase\n"
     )
     assert ignored.returncode == 1
     assert "quietzone user password" in ignored.stderr
-    app = create_app(load(environ={"QUIETZONE_DATA": quietzone.environ["QUIETZONE_DATA"]}))
+    app = create_app(load(environ={"QUIETZONE_DATA": installed.environ["QUIETZONE_DATA"]}))
     app.services.open()
     app.services.accounts.sign_in(Credentials("owner@example.com", Secret("another long phrase")))
     app.services.close()
@@ -301,42 +356,40 @@ def make_key(quietzone: Shell) -> tuple[str, str]:
     return str(key.id), token
 
 
-def test_the_first_account_is_an_operator_and_others_are_made(quietzone: Shell) -> None:
-    quietzone("init")
-    assert quietzone("operator", "list").stdout == "owner@example.com\n"
+def test_the_first_account_is_an_operator_and_others_are_made(installed: Shell) -> None:
+    assert installed("operator", "list").stdout == "owner@example.com\n"
     words = ("--organization", "main", "--role", "member", "--password-stdin")
-    quietzone("user", "add", "anna@example.com", *words, stdin="a long pass phrase\n")
-    assert quietzone("operator", "list").stdout == "owner@example.com\n"
+    installed("user", "add", "anna@example.com", *words, stdin="a long pass phrase\n")
+    assert installed("operator", "list").stdout == "owner@example.com\n"
 
     for _ in range(2):
-        added = quietzone("operator", "add", "Anna@Example.com")
+        added = installed("operator", "add", "Anna@Example.com")
         assert added.stdout == "anna@example.com is an operator.\n", added.stderr
-    assert quietzone("operator", "list").stdout == "anna@example.com\nowner@example.com\n"
+    assert installed("operator", "list").stdout == "anna@example.com\nowner@example.com\n"
 
-    removed = quietzone("operator", "remove", "anna@example.com")
+    removed = installed("operator", "remove", "anna@example.com")
     assert removed.stdout == "anna@example.com is no operator any more.\n", removed.stderr
-    again = quietzone("operator", "remove", "anna@example.com")
+    again = installed("operator", "remove", "anna@example.com")
     assert again.returncode == 1
     assert again.stderr == (
         "Error: anna@example.com is no operator; 'quietzone operator list' shows who is one\n"
     )
 
 
-def test_a_key_is_made_an_operators_and_none_again(quietzone: Shell) -> None:
-    quietzone("init")
-    quietzone("operator", "remove", "owner@example.com")
-    nobody = quietzone("operator", "list")
+def test_a_key_is_made_an_operators_and_none_again(installed: Shell) -> None:
+    installed("operator", "remove", "owner@example.com")
+    nobody = installed("operator", "list")
     assert nobody.stdout == "There is no operator; make one with 'quietzone operator add'.\n"
-    key_id, token = make_key(quietzone)
+    key_id, token = make_key(installed)
     name = f"{key_id} (API key 'till' of main)"
 
-    added = quietzone("operator", "add", key_id)
+    added = installed("operator", "add", key_id)
     assert added.stdout == f"{name} is an operator.\n", added.stderr
-    assert quietzone("operator", "list").stdout == f"{name}\n"
-    assert quietzone("operator", "remove", key_id).stdout == f"{name} is no operator any more.\n"
-    assert quietzone("operator", "remove", key_id).returncode == 1
+    assert installed("operator", "list").stdout == f"{name}\n"
+    assert installed("operator", "remove", key_id).stdout == f"{name} is no operator any more.\n"
+    assert installed("operator", "remove", key_id).returncode == 1
 
-    mistaken = quietzone("operator", "add", token)
+    mistaken = installed("operator", "add", token)
     assert mistaken.returncode == 1
     assert "WHO: is the token of a key; give the key's id" in mistaken.stderr
     assert token not in mistaken.stderr
@@ -353,24 +406,23 @@ def test_a_key_is_made_an_operators_and_none_again(quietzone: Shell) -> None:
     ],
 )
 def test_an_unknown_operator_is_told_with_the_way_out(
-    quietzone: Shell, command: str, who: str, reason: str
+    installed: Shell, command: str, who: str, reason: str
 ) -> None:
-    quietzone("init")
-    done = quietzone("operator", command, who)
+    done = installed("operator", command, who)
     assert done.returncode == 1
     assert reason in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert quietzone("operator", "list").stdout == "owner@example.com\n"
+    assert installed("operator", "list").stdout == "owner@example.com\n"
 
 
 def test_serve_refuses_a_database_that_was_never_migrated(quietzone: Shell) -> None:
-    done = quietzone("serve")
+    done = quietzone.apart("serve")
     assert done.returncode == 1
     assert "quietzone migrate" in done.stderr
 
 
 def test_serve_refuses_a_data_folder_that_cannot_be_used_in_one_line(quietzone: Shell) -> None:
-    done = quietzone("serve", QUIETZONE_DATA="/dev/null/x")
+    done = quietzone.apart("serve", QUIETZONE_DATA="/dev/null/x")
     assert done.returncode == 1
     assert "service.data" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -484,29 +536,27 @@ def leave_scans(quietzone: Shell, count: int) -> Path:
     return app.settings.journal
 
 
-def test_scans_are_drained_by_hand_while_no_service_does(quietzone: Shell) -> None:
-    quietzone("init")
-    folder = leave_scans(quietzone, 3)
+def test_scans_are_drained_by_hand_while_no_service_does(installed: Shell) -> None:
+    folder = leave_scans(installed, 3)
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        refused = quietzone("scans", "drain")
+        refused = installed("scans", "drain")
     assert refused.returncode == 1
     assert refused.stderr == ("Error: the service is running, and drains its journal by itself\n")
-    done = quietzone("scans", "drain")
+    done = installed("scans", "drain")
     assert (done.stdout, done.stderr) == ("drained: 3\n", "")
     assert not list(folder.glob(f"*{SUFFIX}"))
-    assert quietzone("scans", "drain").stdout == "drained: 0\n"
+    assert installed("scans", "drain").stdout == "drained: 0\n"
 
 
-def test_scans_status_tells_all_that_is_known(quietzone: Shell) -> None:
-    quietzone("init")
-    before = quietzone("scans", "status").stdout.splitlines()
+def test_scans_status_tells_all_that_is_known(installed: Shell) -> None:
+    before = installed("scans", "status").stdout.splitlines()
     assert before[0] == "Nothing was drained on this machine yet."
-    folder = leave_scans(quietzone, 3)
+    folder = leave_scans(installed, 3)
     LossCounter(folder, lambda: datetime(2026, 5, 6, 12, tzinfo=UTC)).add(dropped=7, unsynced=2)
     (folder / f"strange{SUFFIX}").mkdir()
-    quietzone("scans", "drain")
-    drainer, backlog, stuck, losses, today = quietzone("scans", "status").stdout.splitlines()
+    installed("scans", "drain")
+    drainer, backlog, stuck, losses, today = installed("scans", "status").stdout.splitlines()
     assert drainer.startswith("drainer: ok, last seen 20")
     assert backlog == "backlog: 0 bytes"
     assert stuck == "files: 1 cannot be stored, such as strange.scans: Is a directory"
@@ -518,41 +568,39 @@ def test_scans_status_tells_all_that_is_known(quietzone: Shell) -> None:
 
 
 def test_scans_status_tells_what_this_machine_knows_while_the_store_is_away(
-    quietzone: Shell,
+    installed: Shell,
 ) -> None:
-    quietzone("init")
-    folder = leave_scans(quietzone, 3)
+    folder = leave_scans(installed, 3)
     LossCounter(folder, lambda: datetime(2026, 5, 6, 12, tzinfo=UTC)).add(dropped=7)
-    database = quietzone.folder / "data" / "quietzone.db"
+    database = installed.folder / "data" / "quietzone.db"
     database.rename(database.with_name("elsewhere"))
     database.mkdir()
-    done = quietzone("scans", "status")
+    done = installed("scans", "status")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "7 not recorded" in done.stdout
 
 
-def test_the_cache_tells_its_state_and_is_cleared(quietzone: Shell) -> None:
-    quietzone("init")
-    told = quietzone("cache", "stats")
+def test_the_cache_tells_its_state_and_is_cleared(installed: Shell) -> None:
+    told = installed("cache", "stats")
     assert told.returncode == 0, told.stderr
     assert told.stdout.startswith(
         "cache: shared_memory, shared by all workers; workers counted here: 0\n"
     )
     assert re.search(r"^image +minute +0 +- ", told.stdout, re.MULTILINE)
     assert re.search(r"^session +start +0 +- ", told.stdout, re.MULTILINE)
-    only = quietzone("cache", "stats", "timeline").stdout
+    only = installed("cache", "stats", "timeline").stdout
     assert "timeline" in only
     assert "image" not in only
-    assert quietzone("cache", "clear", "stats").stdout == "cleared: stats\n"
-    assert quietzone("cache", "clear", "all").stdout == "cleared: image, proof, stats, timeline\n"
-    storage = create_app(load(environ=quietzone.environ)).services.storage
+    assert installed("cache", "clear", "stats").stdout == "cleared: stats\n"
+    assert installed("cache", "clear", "all").stdout == "cleared: image, proof, stats, timeline\n"
+    storage = create_app(load(environ=installed.environ)).services.storage
     storage.open()
     try:
         numbers = storage.cache_epochs.all()
     finally:
         storage.close()
     assert numbers == {"image": 1, "proof": 1, "stats": 2, "timeline": 1}
-    refused = quietzone("cache", "clear", "session")
+    refused = installed("cache", "clear", "session")
     assert refused.returncode == 2
     assert "image" in refused.stderr

@@ -7,8 +7,9 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -20,47 +21,79 @@ from core.domain.codes import MAX_LOCATION, location
 from core.domain.scans import Scan
 from core.services.exports import PAGE
 from core.settings import load
-from tests.integration.service import ROOT, Service
+from tests.integration.service import ROOT, Answer, Service
+from tests.servers import Postgres
 
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile Safari/604.1"
 
 
-@pytest.fixture(params=["default", "production"])
-def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
-    """The service on embedded defaults, and as `config/production.toml` has it."""
-    environ = {}
-    if request.param == "production":
-        environ = {
-            "QUIETZONE_CONFIG": str(ROOT / "config" / "production.toml"),
-            "QUIETZONE_DATABASE": request.getfixturevalue("postgres_dsn"),
-            "QUIETZONE_WORKERS": "2",
-        }
-    with Service(tmp_path, **environ) as service:
+VARIANTS = ["default", "production"]
+"""The service on embedded defaults, and as `config/production.toml` has it."""
+
+
+@contextmanager
+def serving(variant: str, folder: Path, server: Postgres, template: str) -> Iterator[Service]:
+    if variant == "default":
+        with Service(folder) as service:
+            yield service
+        return
+    database = server.create_database(template)
+    environ = {
+        "QUIETZONE_CONFIG": str(ROOT / "config" / "production.toml"),
+        "QUIETZONE_DATABASE": server.dsn(database),
+        "QUIETZONE_WORKERS": "2",
+    }
+    with Service(folder, **environ) as service:
+        yield service
+    server.drop_database(database)
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def service(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres_server: Postgres,
+    migrated_template: str,
+) -> Iterator[Service]:
+    """A service that goes on after each test."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with serving(request.param, folder, postgres_server, migrated_template) as service:
         yield service
 
 
-def test_the_whole_job_over_a_real_socket(service: Service) -> None:
-    key = service.sign_in()
-    org = key("GET", "/api/session").json()["organizations"][0]["id"]
-    codes = f"/api/organizations/{org}/qr-codes"
+@pytest.fixture(scope="module")
+def me(service: Service) -> Callable[..., Answer]:
+    """Asks as the first owner."""
+    return service.sign_in()
+
+
+@pytest.fixture(scope="module")
+def codes(me: Callable[..., Answer]) -> str:
+    """Where the codes of the first owner's organisation are."""
+    organization = me("GET", "/api/session").json()["organizations"][0]["id"]
+    return f"/api/organizations/{organization}/qr-codes"
+
+
+def test_the_whole_job_over_a_real_socket(
+    service: Service, me: Callable[..., Answer], codes: str
+) -> None:
     body = {"destination": "https://example.com/menu", "slug": "menu"}
-    created = key("POST", codes, body)
+    created = me("POST", codes, body)
     assert created.status == 201
-    image = key("GET", f"{codes}/{created.json()['id']}/image")
+    image = me("GET", f"{codes}/{created.json()['id']}/image")
     assert image.body.startswith(b"\x89PNG")
     scan = service.request("GET", "/r/menu", headers={"User-Agent": PHONE})
     assert (scan.status, scan.headers["Location"]) == (302, "https://example.com/menu")
     address = f"{codes}/{created.json()['id']}/timeline?period=7d"
     code = f"{codes}/{created.json()['id']}"
-    service.wait_until(lambda: key("GET", code).json()["scans_total"] > 0)
-    timeline = key("GET", address).json()
+    service.wait_until(lambda: me("GET", code).json()["scans_total"] > 0)
+    timeline = me("GET", address).json()
     assert timeline["total"] == timeline["points"][-1]["scans"] == 1
 
 
-def test_scans_of_many_clients_at_once_are_all_counted(service: Service) -> None:
-    me = service.sign_in()
-    org = me("GET", "/api/session").json()["organizations"][0]["id"]
-    codes = f"/api/organizations/{org}/qr-codes"
+def test_scans_of_many_clients_at_once_are_all_counted(
+    service: Service, me: Callable[..., Answer], codes: str
+) -> None:
     code = me("POST", codes, {"destination": "https://example.com", "slug": "busy"}).json()["id"]
     statuses: list[int] = []
 
@@ -81,11 +114,9 @@ def test_scans_of_many_clients_at_once_are_all_counted(service: Service) -> None
 
 
 def test_several_exports_at_once_are_whole_and_scans_are_answered_meanwhile(
-    service: Service,
+    service: Service, me: Callable[..., Answer], codes: str
 ) -> None:
-    me = service.sign_in()
-    org = me("GET", "/api/session").json()["organizations"][0]["id"]
-    codes = f"/api/organizations/{org}/qr-codes"
+    org = codes.split("/")[3]
     code = me("POST", codes, {"destination": "https://example.com", "slug": "long"}).json()["id"]
     begin = datetime(2026, 5, 6, tzinfo=UTC)
     moments = [begin + timedelta(seconds=n) for n in range(5 * PAGE)]
@@ -114,23 +145,27 @@ def test_several_exports_at_once_are_whole_and_scans_are_answered_meanwhile(
     assert answers == [302] * 20
 
 
-def test_a_stop_lets_a_request_in_flight_finish(service: Service) -> None:
-    body = json.dumps({"email": service.email, "password": service.password}).encode()
-    head = (
-        f"POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
-    ).encode()
-    with socket.create_connection(service.address, timeout=30) as connection:
-        connection.sendall(head)
-        # Once this comes, the request is in a worker's hands.
-        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
-        connection.sendall(body[:10])
-        service.process.send_signal(signal.SIGTERM)
-        service.wait_until(lambda: not service.accepts())
-        connection.sendall(body[10:])
-        answer = connection.makefile("rb").read()
-    assert answer.startswith(b"HTTP/1.1 201 "), answer[:200]
-    assert service.process.wait(30) == 0
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_stop_lets_a_request_in_flight_finish(
+    variant: str, tmp_path: Path, postgres_server: Postgres, migrated_template: str
+) -> None:
+    with serving(variant, tmp_path, postgres_server, migrated_template) as service:
+        body = json.dumps({"email": service.email, "password": service.password}).encode()
+        head = (
+            f"POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+        ).encode()
+        with socket.create_connection(service.address, timeout=30) as connection:
+            connection.sendall(head)
+            # Once this comes, the request is in a worker's hands.
+            assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+            connection.sendall(body[:10])
+            service.process.send_signal(signal.SIGTERM)
+            service.wait_until(lambda: not service.accepts())
+            connection.sendall(body[10:])
+            answer = connection.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 201 "), answer[:200]
+        assert service.process.wait(30) == 0
 
 
 MALFORMED = (
@@ -177,19 +212,16 @@ def test_the_log_tells_of_malformed_requests_and_not_who_sent_them(tmp_path: Pat
 
 
 def test_the_head_of_the_longest_redirect_fits_into_the_buffer_of_a_proxy(
-    service: Service,
+    service: Service, me: Callable[..., Answer], codes: str
 ) -> None:
-    me = service.sign_in()
-    org = me("GET", "/api/session").json()["organizations"][0]["id"]
-    codes = f"/api/organizations/{org}/qr-codes"
     link = "https://example.com/"
     link += "é" * ((MAX_LOCATION - len(link)) // len("%C3%A9"))
     link += "a" * (MAX_LOCATION - len(location(link)))
-    assert me("POST", codes, {"destination": link, "slug": "long"}).status == 201
+    assert me("POST", codes, {"destination": link, "slug": "longest"}).status == 201
     assert me("POST", codes, {"destination": f"{link}a", "slug": "longer"}).status == 422
     with socket.create_connection(service.address, timeout=30) as connection:
         connection.sendall(
-            b"GET /r/long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            b"GET /r/longest HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
             b"X-Request-ID: " + b"x" * 64 + b"\r\n\r\n"
         )
         head = connection.makefile("rb").read()
@@ -198,16 +230,19 @@ def test_the_head_of_the_longest_redirect_fits_into_the_buffer_of_a_proxy(
     assert len(head) < 4096
 
 
-def test_a_refused_image_leaves_no_traceback_in_the_log(service: Service) -> None:
-    me = service.sign_in()
-    org = f"/api/organizations/{me('GET', '/api/session').json()['organizations'][0]['id']}"
+def test_a_refused_image_leaves_no_traceback_in_the_log(
+    service: Service, me: Callable[..., Answer], codes: str
+) -> None:
+    begin = len(service.log)
+    org = codes.removesuffix("/qr-codes")
     me("PUT", f"{org}/qr-business", {"content": "x" * 1200})
     assert me("GET", f"{org}/qr-business/image?size=100").status == 422
     assert me("GET", f"{org}/qr-business/image?size=500").status == 200
-    assert "Traceback" not in service.log
+    assert "Traceback" not in service.log[begin:]
 
 
 def test_a_body_that_is_framed_wrongly_is_the_clients_fault(service: Service) -> None:
+    begin = len(service.log)
     head = (
         b"POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n"
@@ -218,7 +253,7 @@ def test_a_body_that_is_framed_wrongly_is_the_clients_fault(service: Service) ->
             connection.shutdown(socket.SHUT_WR)
             answer = connection.makefile("rb").read()
         assert answer.startswith(b"HTTP/1.1 400 "), (body, answer[:200])
-    assert "Traceback" not in service.log
+    assert "Traceback" not in service.log[begin:]
 
 
 def test_slow_clients_do_not_stop_the_others(service: Service) -> None:
@@ -238,11 +273,8 @@ def test_slow_clients_do_not_stop_the_others(service: Service) -> None:
 
 
 def test_a_worker_that_is_killed_is_replaced_and_nothing_that_was_answered_is_lost(
-    service: Service,
+    service: Service, me: Callable[..., Answer], codes: str
 ) -> None:
-    me = service.sign_in()
-    org = me("GET", "/api/session").json()["organizations"][0]["id"]
-    codes = f"/api/organizations/{org}/qr-codes"
     code = me("POST", codes, {"destination": "https://example.com", "slug": "tough"}).json()["id"]
     answered = 0
     for round_ in range(6):
@@ -323,9 +355,10 @@ argon2_time_cost = 30
 
 
 def test_a_drainer_that_is_told_to_end_does_so_and_is_replaced(service: Service) -> None:
+    begin = len(service.log)
     service.wait_until(lambda: bool(service.drainers()))
     (drainer,) = service.drainers()
     os.kill(drainer, signal.SIGTERM)
     service.wait_until(lambda: drainer not in service.drainers())
     service.wait_until(lambda: bool(service.drainers()))
-    assert "Traceback" not in service.log
+    assert "Traceback" not in service.log[begin:]
