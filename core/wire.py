@@ -183,9 +183,9 @@ class Worker(GeventWorker):  # type: ignore[misc, unused-ignore]
             return super().handle_request(listener_name, req, sock, addr)
         finally:
             sock.begin_head()
-            if req.unreader.buf.tell():
-                # The next request has come already: others go first.
-                gevent.sleep(0)
+            # NOTE: where the next request has come already, gevent would go on with it, and a client
+            # that asks as fast as it is answered would keep others waiting for hundreds of ms.
+            gevent.sleep(0)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer a request that cannot be read, with nothing in answer or log of what it held."""

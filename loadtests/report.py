@@ -16,7 +16,7 @@ from loadtests.suites import Line, Measured, Run, Setup
 from loadtests.targets import Suite
 
 _STYLE = CleanStyle(background="#ffffff", plot_background="#ffffff", font_family="sans-serif")
-_CHART = {"style": _STYLE, "width": 900, "height": 420, "js": (), "legend_at_bottom": True}
+CHART = {"style": _STYLE, "width": 900, "height": 420, "js": (), "legend_at_bottom": True}
 
 
 def write(
@@ -78,7 +78,7 @@ def machine() -> str:
 
 
 def _times(kinds: Sequence[Measured]) -> pygal.Bar:
-    chart = pygal.Bar(title="milliseconds", logarithmic=True, **_CHART)
+    chart = pygal.Bar(title="milliseconds", logarithmic=True, **CHART)
     chart.x_labels = [kind.name for kind in kinds]
     for name, share in (("median", 0.5), ("p95", 0.95), ("p99", 0.99)):
         # A logarithm has no place for what took less than Locust's unit.
@@ -87,7 +87,7 @@ def _times(kinds: Sequence[Measured]) -> pygal.Bar:
 
 
 def _memory(run: Run) -> pygal.XY:
-    chart = pygal.XY(title="MB of each worker, by seconds", show_dots=False, **_CHART)
+    chart = pygal.XY(title="MB of each worker, by seconds", show_dots=False, **CHART)
     for number, looks in enumerate(run.watch.looks.values(), 1):
         every = max(1, len(looks) // 200)
         chart.add(f"worker {number}", [(look.at, look.mb) for look in looks[::every]])
