@@ -369,7 +369,7 @@ class TestOversizedInput:
                     continue
                 answer = owner(method, address(path, acme), json={field: "x" * 500_000})
                 check_sound(answer)
-                assert answer.status_code in (401, 409, 413, 422), (method, path, field)
+                assert answer.status_code in (401, 404, 409, 413, 422), (method, path, field)
                 assert len(answer.content) < 20_000
                 tried += 1
         assert tried > 30
