@@ -23,7 +23,7 @@ from core.domain.codes import CodeDraft
 from core.domain.validation import Secret
 from core.http.schemas import SENT_CONTENT
 from core.services.tokens import token_hash
-from tests.http.conftest import PASSWORD, START, Api, Tenant
+from tests.http.conftest import PASSWORD, Api, Clock, Tenant
 
 PHRASE = "another quiet phrase of mine"
 
@@ -48,8 +48,8 @@ class Scene:
     What belongs to one person belongs to the outsider, so that nothing ends for the owner.
     """
 
-    def __init__(self, app: Application, acme: Tenant) -> None:
-        self.app, self.acme = app, acme
+    def __init__(self, app: Application, acme: Tenant, clock: Clock) -> None:
+        self.app, self.acme, self._clock = app, acme, clock
         self.owner = Api(app, {"Cookie": acme.cookies[Role.OWNER]})
         found = app.services.accounts.find("outsider@example.com")
         assert found is not None
@@ -61,9 +61,13 @@ class Scene:
         return next(self._numbers)
 
     def person(self) -> Api:
-        """The outsider as he was at first, but signed in with one session."""
+        """The outsider as he was at first, signed in."""
+        return Api(self.app, {"Cookie": self.session()})
+
+    def session(self) -> str:
+        """The cookie of the outsider's only session; all else of him is as it was at first."""
         storage, user = self.app.services.storage, self.user
-        token, now = uuid4().hex, START
+        token, now = uuid4().hex, self._clock()
         with storage.transaction():
             storage.users.set_password_hash(user.id, user.password_hash)
             storage.memberships.remove(self.acme.id, user.id)
@@ -72,12 +76,12 @@ class Scene:
             storage.sessions.delete_of_user(user.id)
             later = now + timedelta(days=1)
             storage.sessions.add(Session(token_hash(token), user.id, now, now, later))
-        return Api(self.app, {"Cookie": f"quietzone={token}"})
+        return f"quietzone={token}"
 
     def begun(self) -> str:
         """The code of a second factor that waits to be confirmed."""
         secret, _ = self.app.services.second_factors.begin(self.user)
-        return totp.code(base64.b32decode(secret), totp.step_of(START))
+        return totp.code(base64.b32decode(secret), totp.step_of(self._clock()))
 
     def enrolled(self) -> str:
         """A recovery code of a second factor that is in force."""
@@ -85,16 +89,17 @@ class Scene:
 
     def reset(self) -> str:
         """The token of a link that sets the outsider's password."""
-        token, later = uuid4().hex, START + timedelta(hours=1)
-        link = PasswordReset(token_hash(token), self.user.id, START, later)
+        token, now = uuid4().hex, self._clock()
+        link = PasswordReset(token_hash(token), self.user.id, now, now + timedelta(hours=1))
         self.app.services.storage.password_resets.add(link)
         return token
 
     def invited(self, email: str) -> str:
         """The token of an invitation to Acme."""
-        token, later = uuid4().hex, START + timedelta(days=1)
+        token, now = uuid4().hex, self._clock()
+        later = now + timedelta(days=1)
         invitation = Invitation(
-            uuid4(), self.acme.id, email, Role.MEMBER, None, token_hash(token), START, later
+            uuid4(), self.acme.id, email, Role.MEMBER, None, token_hash(token), now, later
         )
         self.app.services.storage.invitations.put(invitation)
         return token

@@ -43,7 +43,7 @@ from tests.http.bodies import (
     spelled,
     texts,
 )
-from tests.http.conftest import LOGO, PASSWORD, Api, Seed, Tenant, address
+from tests.http.conftest import LOGO, PASSWORD, Api, Clock, Seed, Tenant, address
 
 SQL = (
     "' OR '1'='1",
@@ -223,10 +223,8 @@ class Attack:
     and `count` says how many requests succeeded so far.
     """
 
-    def __init__(
-        self, app: Application, acme: Tenant, statements: Statements, witness: Witness
-    ) -> None:
-        self._scene = Scene(app, acme)
+    def __init__(self, scene: Scene, statements: Statements, witness: Witness) -> None:
+        self._scene = scene
         self._statements = statements
         self._witness = witness
         self.accepted: set[str] = set()
@@ -328,7 +326,12 @@ class TestSqlInjection:
         assert unchanged(owner, acme) == before
 
     def test_in_every_field_of_a_body(
-        self, app: Application, acme: Tenant, statements: Statements, witness: Witness
+        self,
+        app: Application,
+        acme: Tenant,
+        clock: Clock,
+        statements: Statements,
+        witness: Witness,
     ) -> None:
         kinds = {
             (method, re.sub(r":\w+}", "}", route.path)): kind
@@ -337,7 +340,7 @@ class TestSqlInjection:
             if not isinstance(kind, Body)
         }
         assert kinds.keys() == ATTEMPTS.keys()
-        attack = Attack(app, acme, statements, witness)
+        attack = Attack(Scene(app, acme, clock), statements, witness)
         for operation, kind in kinds.items():
             held = texts(kind)
             attack(operation, held)
