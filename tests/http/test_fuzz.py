@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote
 from zlib import crc32
@@ -20,13 +22,16 @@ from falcon.testing import create_environ
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from core.api import ConfigurationError, DestinationRefused, Target
 from core.app import Application
 from core.domain.accounts import Role
+from core.domain.hosts import ascii_host
 from core.http.client import Clients
 from core.http.problems import Problem
 from core.http.request import Request
 from core.services.journal.records import read
 from core.settings import Http, ProxyHeader
+from plugins.destinations.domain_list import DomainList
 from tests.http.bodies import PHRASE, Scene
 from tests.http.conftest import LOGO, PASSWORD, Clock, Tenant
 from tests.http.test_logos import png
@@ -476,6 +481,60 @@ def test_pictures_that_are_broken(call: Caller, acme: Tenant, data: st.DataObjec
     picture = whole[:at] + put_in + whole[at + cut :]
     status, _, _ = call("POST", f"{acme.url}/logos", "name=Fuzz", body=picture, CONTENT_TYPE=kind)
     assert status in (201, 409, 422)
+
+
+LABELS = st.text(st.sampled_from("abÄßéIX0-"), min_size=1, max_size=6).map("a{}z".format)
+DOMAINS = st.lists(LABELS, min_size=1, max_size=3).map(".".join) | st.sampled_from(
+    ["evil.example", "xn--mller-kva.example", "EVIL。example.", "1.2.3.4", "a\x85b", "-_.a", "a b"]
+)
+LINES = st.builds(
+    "{}{}{}".format, SPACES, DOMAINS | st.just(""), st.sampled_from(["", "", " # é", "#", "\v"])
+)
+ENDS = st.sampled_from(["\n", "\r\n", "\r"])
+LISTS = st.builds(str.join, ENDS, st.lists(LINES, max_size=4)).map(str.encode)
+FILES = (
+    LISTS
+    | LISTS.map(b"\xef\xbb\xbf".__add__)
+    | st.tuples(LISTS, st.binary(max_size=4), LISTS).map(b"".join)
+    | st.binary(max_size=60)
+    | st.text(max_size=60).map(str.encode)
+)
+
+
+def denied(path: Path, lines: Sequence[bytes]) -> DomainList:
+    path.write_bytes(b"\n".join(lines))
+    made = DomainList(path)
+    made.open()
+    return made
+
+
+@settings(fuzzed, max_examples=200)
+@given(data=FILES)
+def test_a_list_of_domains_holds_what_stands_in_it_or_names_the_line(
+    tmp_path: Path, data: bytes
+) -> None:
+    path = tmp_path / "denied.txt"
+    lines = re.split(b"\r\n|\r|\n", data)
+    said = f"plugin.domain_list.path: {str(path)!r} cannot be used: line "
+    try:
+        made = denied(path, [data])
+    except ConfigurationError as error:
+        number = int(re.match(rf"{re.escape(said)}(\d+): ", str(error))[1])
+        # It is the first one that is wrong, and it is wrong by itself.
+        denied(path, lines[: number - 1])
+        with pytest.raises(ConfigurationError, match=f": line {number}: "):
+            denied(path, [b""] * (number - 1) + [lines[number - 1]])
+        return
+    texts = [
+        line.decode("utf-8-sig" if n == 0 else "utf-8", "replace") for n, line in enumerate(lines)
+    ]
+    names = {text.partition("#")[0].strip().lower() for text in texts} - {""}
+    hosts = {ascii_host(name) for name in names}
+    assert len(made._domains) == len(hosts)
+    for host in hosts:
+        for below in (host, f"www.{host}"):
+            with pytest.raises(DestinationRefused):
+                made.check(Target(f"https://{below}/", "https", below))
 
 
 @fuzzed
