@@ -99,10 +99,13 @@ def _same(header: str | None) -> str | None:
     return header
 
 
-_QUOTED = r'"(?:\\.|[^"\\])*"?'
+_QUOTED = r'"(?:\\.|[^"\\])*+"'
 _ELEMENT = re.compile(rf'(?:[^,"]|{_QUOTED})+')
 _PAIR = re.compile(rf'(?:[^;"]|{_QUOTED})+')
 """The parts of a header between commas and semicolons that are in no quotes."""
+
+_ENDING = re.compile(rf'(?:[^"]|{_QUOTED})*+')
+"""A header in which every quotation ends."""
 
 
 def _forwarded_for(header: str | None) -> str | None:
@@ -110,10 +113,15 @@ def _forwarded_for(header: str | None) -> str | None:
 
     What is no address, `unknown` or a name beginning with an underscore, is nobody's.
     """
-    if header is None:
+    # A client that opens a quotation would have what the proxy writes after it taken for a part of
+    # what he says himself.
+    if header is None or not _ENDING.fullmatch(header):
         return None
     hops = []
     for element in _ELEMENT.findall(header):
+        # Empty elements say nothing (RFC 9110, 5.6.1.2).
+        if element.isspace():
+            continue
         pairs = [pair.partition("=") for pair in _PAIR.findall(element)]
         named = [value for name, _, value in pairs if name.strip().lower() == "for"]
         # Of an address that is told twice, nobody knows which one is meant.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from array import array
 from bisect import bisect_left
@@ -33,6 +34,8 @@ _logger = logging.getLogger(__name__)
 
 _SLICE = 5000
 """After so many lines others have their turn: a million of them take seconds to read."""
+
+_UNDECODED = re.compile("[\ud800-\udfff]")
 
 Stamp = tuple[int, int, int]
 
@@ -132,10 +135,13 @@ _NONE: Stamp = (0, 0, 0)
 
 
 def _read(path: Path) -> Iterable[str]:
-    with path.open(encoding="utf-8-sig") as file:
+    # What is not UTF-8 becomes lone surrogates, so that the line is known in which it stands.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             text = line.partition("#")[0].strip().lower()
             if text:
+                if not text.isascii() and _UNDECODED.search(text):
+                    raise ValueError(f"line {number}: it is not UTF-8")
                 try:
                     yield domain(text)
                 except ValueError as error:
@@ -155,9 +161,7 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 @hookimpl

@@ -8,7 +8,11 @@ Journals, contents, fields and keys of caches have more tests of this kind in `t
 from __future__ import annotations
 
 import io
-from typing import Any
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote
 from zlib import crc32
 
@@ -18,11 +22,18 @@ from falcon.testing import create_environ
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from core.api import ConfigurationError, DestinationRefused, Target
 from core.app import Application
 from core.domain.accounts import Role
+from core.domain.hosts import ascii_host
+from core.http.client import Clients
 from core.http.problems import Problem
+from core.http.request import Request
 from core.services.journal.records import read
-from tests.http.conftest import LOGO, Tenant
+from core.settings import Http, ProxyHeader
+from plugins.destinations.domain_list import DomainList
+from tests.http.bodies import PHRASE, Scene
+from tests.http.conftest import LOGO, PASSWORD, Clock, Tenant
 from tests.http.test_logos import png
 
 fuzzed = settings(
@@ -31,6 +42,8 @@ fuzzed = settings(
     max_examples=30,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
+
+Address: TypeAlias = IPv4Address | IPv6Address
 
 RAW = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=60)
 """The value of a header as WSGI hands it over: any bytes, as if they were Latin-1 (PEP 3333)."""
@@ -56,11 +69,11 @@ def named(fields: tuple[str, ...]) -> st.SearchStrategy[Any]:
 
 
 class Caller:
-    """Sends requests as the owner of Acme, and looks at every answer."""
+    """Sends requests with the owner's API key or session, and looks at every answer."""
 
-    def __init__(self, app: Application, acme: Tenant) -> None:
+    def __init__(self, app: Application, name: str, value: str) -> None:
         self._app = app
-        self._key = f"Bearer {acme.keys[Role.OWNER]}"
+        self._credential = {name: value}
 
     def __call__(
         self,
@@ -72,7 +85,7 @@ class Caller:
     ) -> tuple[int, dict[str, str], bytes]:
         """The answer; `path` is decoded already, `raw` are entries of WSGI's environment."""
         environ = create_environ("/", method=method, body=body)
-        environ |= {"PATH_INFO": path, "QUERY_STRING": query, "HTTP_AUTHORIZATION": self._key}
+        environ |= {"PATH_INFO": path, "QUERY_STRING": query, **self._credential}
         environ["RAW_URI"] = quote(path, encoding="latin-1") + (f"?{query}" if query else "")
         environ |= raw
         errors = environ["wsgi.errors"] = io.StringIO()
@@ -98,7 +111,7 @@ class Caller:
 
 @pytest.fixture
 def call(app: Application, acme: Tenant) -> Caller:
-    return Caller(app, acme)
+    return Caller(app, "HTTP_AUTHORIZATION", f"Bearer {acme.keys[Role.OWNER]}")
 
 
 BODIES = {
@@ -112,6 +125,7 @@ BODIES = {
     "POST /invitations": "email role",
     "POST /api-keys": "name role expires_at",
     "PATCH ": "name slug",
+    "PATCH /members/{user}": "role",
 }
 
 
@@ -125,8 +139,50 @@ def test_json_of_any_shape(call: Caller, acme: Tenant, operation: str, data: st.
         st.dictionaries(st.sampled_from(fields), named(fields), max_size=6) | named(fields)
     )
     body = msgspec.json.encode(document)
-    url = acme.url + path.format(code=acme.code.id, style=acme.style_id)
-    call(method, url, body=body, CONTENT_TYPE="application/json")
+    ids = {"code": acme.code.id, "style": acme.style_id, "user": acme.users[Role.MEMBER]}
+    call(method, acme.url + path.format(**ids), body=body, CONTENT_TYPE="application/json")
+
+
+OF_PEOPLE = {
+    "POST /api/session": "email password code",
+    "PUT /api/password": "current new",
+    "POST /api/password-resets": "email",
+    "POST /api/password-resets/redeem": "token password",
+    "POST /api/second-factor": "password",
+    "POST /api/second-factor/confirm": "code",
+    "POST /api/second-factor/disable": "password code",
+    "POST /api/invitations/accept": "token password code name",
+}
+
+
+@pytest.mark.parametrize("operation", OF_PEOPLE)
+@settings(fuzzed, max_examples=20)
+@given(data=st.data())
+def test_json_of_any_shape_about_oneself(
+    app: Application, acme: Tenant, clock: Clock, operation: str, data: st.DataObject
+) -> None:
+    # Whoever tries too often is not listened to.
+    clock.forward(hours=1)
+    scene = Scene(app, acme, clock)
+    call = Caller(app, "HTTP_COOKIE", scene.session())
+    right = {
+        "email": scene.user.email,
+        "password": PASSWORD,
+        "current": PASSWORD,
+        "new": PHRASE,
+        "code": scene.begun(),
+        "name": "Somebody",
+        "token": scene.reset() if "redeem" in operation else scene.invited(scene.user.email),
+    }
+    method, _, path = operation.partition(" ")
+    fields = tuple(OF_PEOPLE[operation].split())
+    odd = named(fields)
+    text, name = st.text(max_size=40), st.sampled_from(fields)
+    changes = st.dictionaries(name, text, max_size=1) | st.dictionaries(name, odd, max_size=2)
+    nearly_right = changes.map(lambda changed: {name: right[name] for name in fields} | changed)
+    body = msgspec.json.encode(data.draw(nearly_right | odd))
+    status, _, _ = call(method, path, body=body, CONTENT_TYPE="application/json")
+    assert status != 429
 
 
 @fuzzed
@@ -215,6 +271,160 @@ def test_headers_of_any_kind(
     call(method, url, **{f"HTTP_{name}": value for name, value in headers.items()})
 
 
+PROXIES = ("10.0.0.0/8", "192.0.2.7", "2001:db8:ffff::/48")
+TRUSTED = [ip_network(name) for name in PROXIES]
+
+
+def trusts(address: Address) -> bool:
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return any(plain in network for network in TRUSTED)
+
+
+STRANGERS = st.ip_addresses().filter(lambda address: not trusts(address))
+MEMBERS = st.sampled_from(TRUSTED).flatmap(lambda network: st.ip_addresses(network=network))
+PEERS = (STRANGERS | MEMBERS).map(str) | st.sampled_from(["10.0.0.1", "::ffff:10.0.0.1", "", "@"])
+
+
+def told_client(header: ProxyHeader, peer: str, value: str) -> str:
+    """Whom a request is told to come from."""
+    clients = Clients(Http(trusted_proxies=PROXIES, proxy_header=header))
+    env = create_environ("/") | {"REMOTE_ADDR": peer}
+    env[f"HTTP_{header.upper().replace('-', '_')}"] = value
+    request = Request(env)
+    address = clients.address(request)
+    clients.subject(request)
+    assert clients.is_proxied(request) or address == peer
+    return address
+
+
+CHAINS = RAW | st.lists(
+    st.sampled_from(
+        [
+            "for=", "For=", "by=", "proto=https", ";", ",", ", ", " ", '"', "\\", '\\"', "[", "]",
+            ":", ":80", "10.0.0.2", "192.0.2.7", "203.0.113.9", "2001:db8::9", "[2001:db8:ffff::1]",
+            "unknown", "_hidden", "%", "::", "::ffff:6.6.6.6", "fe80::1%eth0", "é", "\t", "0", "1",
+        ]
+    ),
+    max_size=12,
+).map("".join)  # fmt: skip
+
+
+@pytest.mark.parametrize("header", ProxyHeader)
+@settings(fuzzed, max_examples=200)
+@given(peer=PEERS, value=CHAINS)
+def test_of_any_chain_of_proxies_nothing_is_told_but_an_address_in_it(
+    header: ProxyHeader, peer: str, value: str
+) -> None:
+    told = told_client(header, peer, value)
+    if told != peer:
+        ip_address(told)
+        # It stands there as a whole.
+        assert re.search(rf"(?<![\w.:]){re.escape(told)}(?![\w.])", value)
+
+
+class Hop(NamedTuple):
+    """One element of a chain: what it says, and the address that it names, if any."""
+
+    text: str
+    address: Address | None
+
+
+PORTS = st.integers(0, 65_535).map(str)
+SPACES = st.sampled_from(["", " ", "\t", "  "])
+
+
+@st.composite
+def hops(draw: st.DrawFn, header: ProxyHeader, addresses: st.SearchStrategy[Address]) -> Hop:
+    """An element that names one of the addresses."""
+    address = draw(addresses)
+    name = draw(st.sampled_from([str(address), address.exploded, str(address).upper()]))
+    ports = PORTS if header is ProxyHeader.X_FORWARDED_FOR else PORTS | st.just("_hidden")
+    port = draw(st.just("") | ports.map(":{}".format))
+    if address.version == 6 and (port or header is ProxyHeader.FORWARDED or draw(st.booleans())):
+        name = f"[{name}]"
+    if header is ProxyHeader.X_FORWARDED_FOR:
+        return Hop(name + port, address)
+    if address.version == 6 or port or draw(st.booleans()):
+        name = f'"{name}{port}"'
+    return Hop(draw(elements(name)), address)
+
+
+@st.composite
+def hidden(draw: st.DrawFn, header: ProxyHeader) -> Hop:
+    """An element that names nobody."""
+    name = draw(st.sampled_from(["unknown", "_hidden", "_gazonk-1"]))
+    if header is ProxyHeader.X_FORWARDED_FOR:
+        return Hop(name, None)
+    return Hop(draw(elements(name) | elements(f'"{name}:_port"')), None)
+
+
+QUOTED = (
+    st.text(
+        st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=8
+    )
+    | st.sampled_from([",", ";", "a, for=6.6.6.6", ";for=6.6.6.6;", '"', "\\"])
+).map(lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"')
+PAIRS = st.tuples(
+    st.sampled_from(["proto", "by", "host", "Secret"]), st.just("https") | st.just("_x") | QUOTED
+).map("=".join)
+
+
+@st.composite
+def elements(draw: st.DrawFn, name: str) -> str:
+    """An element of Forwarded, with other pairs before and after the name."""
+    pairs = draw(st.lists(PAIRS, max_size=2))
+    label = draw(st.sampled_from(["for", "For", "FOR"]))
+    pairs.insert(draw(st.integers(0, len(pairs))), f"{label}={name}")
+    return ";".join(pairs)
+
+
+@pytest.mark.parametrize("header", ProxyHeader)
+@settings(fuzzed, max_examples=150)
+@given(data=st.data())
+def test_of_a_chain_of_proxies_the_last_one_that_is_not_trusted_is_told(
+    header: ProxyHeader, data: st.DataObject
+) -> None:
+    peer = data.draw(PEERS)
+    anybody = hops(header, STRANGERS) | hops(header, MEMBERS) | hidden(header)
+    chain = data.draw(st.lists(anybody, max_size=4)) + data.draw(
+        st.lists(hops(header, MEMBERS), max_size=2)
+    )
+    joint = st.tuples(SPACES, st.just(","), SPACES).map("".join)
+    parts = [hop.text for hop in chain]
+    if header is ProxyHeader.FORWARDED:
+        # Empty elements say nothing (RFC 9110, 5.6.1.2).
+        for _ in range(data.draw(st.integers(0, 2))):
+            parts.insert(data.draw(st.integers(0, len(parts))), "")
+    value = "".join(data.draw(joint) + part for part in parts)[1:] if parts else ""
+    expected = ip_address(peer) if peer not in ("", "@") else None
+    for hop in reversed(chain):
+        if expected is None or not trusts(expected) or hop.address is None:
+            break
+        expected = hop.address
+    told = told_client(header, peer, value)
+    assert told == peer if expected is None else ip_address(told) == expected
+
+
+@pytest.mark.parametrize("header", ProxyHeader)
+@settings(fuzzed, max_examples=150)
+@given(
+    data=st.data(),
+    before=st.tuples(
+        st.sampled_from(["", "for=6.6.6.6", "for=6.6.6.6;x="]),
+        CHAINS | st.sampled_from(['"', '\\"']),
+    ).map("".join),
+)
+def test_no_client_chooses_his_address_before_a_proxy_that_goes_on_with_what_he_sent(
+    header: ProxyHeader, data: st.DataObject, before: str
+) -> None:
+    hop = data.draw(hops(header, STRANGERS))
+    value = before + data.draw(st.sampled_from([",", ", "])) + hop.text
+    told = told_client(header, "10.0.0.1", value)
+    # Where he has opened a quotation, nobody knows what stands in it.
+    if header is ProxyHeader.X_FORWARDED_FOR or '"' not in before or told != "10.0.0.1":
+        assert ip_address(told) == hop.address
+
+
 @settings(fuzzed, max_examples=80)
 @given(
     path=st.lists(
@@ -271,6 +481,60 @@ def test_pictures_that_are_broken(call: Caller, acme: Tenant, data: st.DataObjec
     picture = whole[:at] + put_in + whole[at + cut :]
     status, _, _ = call("POST", f"{acme.url}/logos", "name=Fuzz", body=picture, CONTENT_TYPE=kind)
     assert status in (201, 409, 422)
+
+
+LABELS = st.text(st.sampled_from("abÄßéIX0-"), min_size=1, max_size=6).map("a{}z".format)
+DOMAINS = st.lists(LABELS, min_size=1, max_size=3).map(".".join) | st.sampled_from(
+    ["evil.example", "xn--mller-kva.example", "EVIL。example.", "1.2.3.4", "a\x85b", "-_.a", "a b"]
+)
+LINES = st.builds(
+    "{}{}{}".format, SPACES, DOMAINS | st.just(""), st.sampled_from(["", "", " # é", "#", "\v"])
+)
+ENDS = st.sampled_from(["\n", "\r\n", "\r"])
+LISTS = st.builds(str.join, ENDS, st.lists(LINES, max_size=4)).map(str.encode)
+FILES = (
+    LISTS
+    | LISTS.map(b"\xef\xbb\xbf".__add__)
+    | st.tuples(LISTS, st.binary(max_size=4), LISTS).map(b"".join)
+    | st.binary(max_size=60)
+    | st.text(max_size=60).map(str.encode)
+)
+
+
+def denied(path: Path, lines: Sequence[bytes]) -> DomainList:
+    path.write_bytes(b"\n".join(lines))
+    made = DomainList(path)
+    made.open()
+    return made
+
+
+@settings(fuzzed, max_examples=200)
+@given(data=FILES)
+def test_a_list_of_domains_holds_what_stands_in_it_or_names_the_line(
+    tmp_path: Path, data: bytes
+) -> None:
+    path = tmp_path / "denied.txt"
+    lines = re.split(b"\r\n|\r|\n", data)
+    said = f"plugin.domain_list.path: {str(path)!r} cannot be used: line "
+    try:
+        made = denied(path, [data])
+    except ConfigurationError as error:
+        number = int(re.match(rf"{re.escape(said)}(\d+): ", str(error))[1])
+        # It is the first one that is wrong, and it is wrong by itself.
+        denied(path, lines[: number - 1])
+        with pytest.raises(ConfigurationError, match=f": line {number}: "):
+            denied(path, [b""] * (number - 1) + [lines[number - 1]])
+        return
+    texts = [
+        line.decode("utf-8-sig" if n == 0 else "utf-8", "replace") for n, line in enumerate(lines)
+    ]
+    names = {text.partition("#")[0].strip().lower() for text in texts} - {""}
+    hosts = {ascii_host(name) for name in names}
+    assert len(made._domains) == len(hosts)
+    for host in hosts:
+        for below in (host, f"www.{host}"):
+            with pytest.raises(DestinationRefused):
+                made.check(Target(f"https://{below}/", "https", below))
 
 
 @fuzzed

@@ -129,7 +129,8 @@ def test_a_list_that_breaks_later_stays_in_force_and_the_log_says_so_once(
         (None, "No such file or directory"),
         (b"a.example\n\nhttps://evil.example/\n", "line 3: 'https' is not|line 3: "),
         (b"*.evil.example\n", "line 1: "),
-        (b"caf\xe9.example\n", "it is not UTF-8"),
+        (b"a.example\ncaf\xe9.example\n", "line 2: it is not UTF-8"),
+        (b"\xc3\x9f\xe9.example\n", "line 1: it is not UTF-8"),
     ],
 )
 def test_a_list_that_is_missing_or_wrong_stops_the_start(file, content, reason):
