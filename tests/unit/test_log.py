@@ -160,7 +160,7 @@ def test_whatever_is_done_an_entry_is_the_last_one_or_none(seed: int, most: int)
     where=st.sampled_from(["head", "index", "log", "anywhere"]),
     length=st.sampled_from([1, 8, 64, 4096]),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_damaged_memory_tells_nothing_untrue_and_is_used_again(
     seed: int, where: str, length: int
 ) -> None:
