@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import re
 import zlib
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -55,6 +56,12 @@ def rasterize(name: str, data: bytes) -> Image.Image:
     return image.point(lambda value: 255 if value >= 253 else value) if name == "pdf" else image
 
 
+@cache
+def shown(name: str, symbol: Symbol, size: int, margin: int) -> Image.Image:
+    """What a viewer shows of a symbol; several tests look at the same picture."""
+    return rasterize(name, RENDERERS[name].render(Drawing(symbol, lay_out(symbol, size, margin))))
+
+
 def draw(symbol: Symbol, layout: Layout) -> bytes:
     """The grey pixels that the layout asks for, worked out one by one."""
     pixels = bytearray()
@@ -88,8 +95,7 @@ def test_the_plugins_offer_renderers_under_the_names_of_their_formats() -> None:
 def test_the_image_has_the_exact_size_and_is_read(
     named: tuple[str, Renderer], size: int, margin: int
 ) -> None:
-    name, renderer = named
-    image = rasterize(name, renderer.render(Drawing(SYMBOL, lay_out(SYMBOL, size, margin))))
+    image = shown(named[0], SYMBOL, size, margin)
     assert image.size == (size, size)
     if margin == 0:
         # Readers need light around the symbol; without a quiet zone the page has to give it.
@@ -104,10 +110,8 @@ def test_the_image_has_the_exact_size_and_is_read(
 def test_every_pixel_is_where_the_layout_puts_it(
     named: tuple[str, Renderer], size: int, margin: int
 ) -> None:
-    name, renderer = named
-    layout = lay_out(SYMBOL, size, margin)
-    image = rasterize(name, renderer.render(Drawing(SYMBOL, layout)))
-    assert image.tobytes() == draw(SYMBOL, layout)
+    image = shown(named[0], SYMBOL, size, margin)
+    assert image.tobytes() == draw(SYMBOL, lay_out(SYMBOL, size, margin))
 
 
 @pytest.mark.parametrize("symbol", [SYMBOL, LARGEST], ids=["version 2", "version 40"])
@@ -118,11 +122,7 @@ def test_all_formats_show_the_same_picture(symbol: Symbol, size: int, margin: in
         with pytest.raises(ValueError, match=str(symbol.size + 2 * margin)):
             lay_out(symbol, size, margin)
         return
-    layout = lay_out(symbol, size, margin)
-    pictures = {
-        name: rasterize(name, renderer.render(Drawing(symbol, layout))).tobytes()
-        for name, renderer in RENDERERS.items()
-    }
+    pictures = {name: shown(name, symbol, size, margin).tobytes() for name in RENDERERS}
     assert set(pictures.values()) == {pictures["png"]}
 
 
@@ -145,9 +145,8 @@ def test_the_same_input_gives_the_same_bytes(named: tuple[str, Renderer]) -> Non
 def test_another_reader_reads_it_too(
     named: tuple[str, Renderer], size: int, margin: int, tmp_path: Path
 ) -> None:
-    name, renderer = named
     path = tmp_path / "image.png"
-    rasterize(name, renderer.render(Drawing(SYMBOL, lay_out(SYMBOL, size, margin)))).save(path)
+    shown(named[0], SYMBOL, size, margin).save(path)
     assert read_with_zbar(path) == LINK
 
 

@@ -160,24 +160,24 @@ def test_whatever_is_done_an_entry_is_the_last_one_or_none(seed: int, most: int)
     where=st.sampled_from(["head", "index", "log", "anywhere"]),
     length=st.sampled_from([1, 8, 64, 4096]),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_damaged_memory_tells_nothing_untrue_and_is_used_again(
     seed: int, where: str, length: int
 ) -> None:
-    chance, kept, ever = random.Random(seed), Kept(), dict[int, set[bytes]]()
+    chance, kept, ever = random.Random(seed), Kept(), set[bytes]()
 
     def use() -> None:
         for _ in range(300):
             key = chance.randrange(200)
             value = b"%d:%d" % (key, chance.randrange(1000)) * chance.randrange(1, 30)
-            ever.setdefault(key, set()).add(value)
+            ever.add(value)
             kept.put(key, value)
             kept.log.put(digest(f"counter {key % 20}"), "limit", b"7", FOREVER, room=20)
             try:
                 found = kept.get(chance.randrange(200))
             except Damaged:
                 continue
-            assert found is None or any(found in values for values in ever.values())
+            assert found is None or found in ever
 
     use()
     begin, end = {
