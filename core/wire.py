@@ -183,7 +183,7 @@ class Worker(GeventWorker):  # type: ignore[misc, unused-ignore]
             return super().handle_request(listener_name, req, sock, addr)
         finally:
             sock.begin_head()
-            # NOTE: where the next request has come already, gevent would go on with it, and a client
+            # NOTE: where the next request has come already, gevent would go on with it: a client
             # that asks as fast as it is answered would keep others waiting for hundreds of ms.
             gevent.sleep(0)
 
