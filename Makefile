@@ -21,8 +21,8 @@ SYSTEM := memcached:memcached zbarimg:zbar-tools curl:curl gs:ghostscript initdb
 export PATH := $(PATH):/usr/sbin:$(or $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin))),/usr/bin)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format load bench bench-shares bench-analytics bench-cache lock audit \
-	clean system
+.PHONY: help run test lint format load bench bench-drawing bench-shares bench-analytics bench-cache \
+	bench-peers bench-growth lock audit clean system
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -50,8 +50,17 @@ format: $(VENV)/.installed-dev ## put the code into shape
 load: $(VENV)/.installed-dev ## run a load suite: SUITE=smoke, targets, spike or soak; SETUP=production
 	$(BIN)/python -m loadtests.suites $(SUITE) --setup $(SETUP) --report reports/$(SUITE)-$(SETUP)
 
-bench: $(VENV)/.installed-dev ## time the drawing of codes beside other programs
+bench: $(VENV)/.installed-dev ## run every benchmark that has a target (forty minutes)
 	$(BIN)/python -m loadtests.bench
+
+bench-drawing: $(VENV)/.installed-dev ## time the drawing of codes beside other programs
+	$(BIN)/python -m loadtests.drawing
+
+bench-peers: $(VENV)/.installed-dev ## time requests beside bare Falcon, nginx, segno and qrcode
+	$(BIN)/python -m loadtests.peers
+
+bench-growth: $(VENV)/.installed-dev ## measure what grows with codes, scans, connections and sizes
+	$(BIN)/python -m loadtests.growth --charts docs
 
 bench-shares: $(VENV)/.installed-dev ## time redirects and images beside a bare Falcon
 	$(BIN)/python -m loadtests.shares

@@ -29,9 +29,9 @@ from core.domain.audit import OPERATOR
 from core.domain.codes import Code, CodeDraft, CodeQuery
 from core.services import Services
 from loadtests import analytics
-from loadtests.bench import link, quietzone
-from loadtests.bench import services as drawing_services
 from loadtests.connections import Connection, request
+from loadtests.drawing import link, quietzone
+from loadtests.drawing import services as drawing_services
 from loadtests.report import CHART, machine
 from loadtests.seed import seed
 from loadtests.service import service

@@ -415,7 +415,7 @@ class Line(NamedTuple):
 
     def show(self) -> None:
         """Print it."""
-        verdict = ("met" if self.met else "MISSED") if self.target else ""
+        verdict = ("ok" if self.met else "miss") if self.target else ""
         told = f"{self.cache:<9}  {self.what:<32}  {self.measured:<34}  {self.target:<9}  {verdict}"
         print(told.rstrip(), flush=True)
 

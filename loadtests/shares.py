@@ -241,14 +241,14 @@ class Line(NamedTuple):
         print(
             f"{self.row.name:<{_WIDTH}}  {self.cache:<9}  {statistics.median(bare):6.0f}"
             f"  {statistics.median(own):6.0f}  {share:5.3f}  {target:6.2f}"
-            f"  {'met' if met else 'MISSED'}",
+            f"  {'ok' if met else 'miss'}",
             flush=True,
         )
         if not self.row.counted:
             return met
         answered = sum(turn.answered for turn in self.own)
         right = self.counted == answered
-        print(f"  scans counted: {self.counted} of {answered}  {'met' if right else 'MISSED'}")
+        print(f"  scans counted: {self.counted} of {answered}  {'ok' if right else 'miss'}")
         return met and right
 
 

@@ -279,7 +279,7 @@ def table(lines: list[Line]) -> Iterator[str]:
     ]
     for line in (head, *lines):
         cells = (line.what, line.target, line.measured)
-        verdict = "verdict" if line is head else "met" if line.met else "MISSED"
+        verdict = "verdict" if line is head else "ok" if line.met else "miss"
         columns = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
         yield "  ".join((*columns, verdict))
 
