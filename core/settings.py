@@ -27,7 +27,7 @@ from core.errors import ConfigurationError
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[int, Meta(ge=1, le=315_360_000)]
-PositiveFloat = Annotated[float, Meta(gt=0)]
+Lifetime = Annotated[float, Meta(gt=0, le=315_360_000)]
 
 _SIGNING_KEY_LENGTH = 32
 
@@ -136,13 +136,13 @@ class CacheSettings(Struct, frozen=True):
     """`[cache]`: which of the offered caches is used, and how long things are kept (seconds)."""
 
     backend: str = "shared_memory"
-    image_ttl: PositiveFloat = 86400.0
+    image_ttl: Lifetime = 86400.0
     allowance: Annotated[int, Meta(ge=65_536, le=2**50)] = 16_777_216
     max_hot_images: Annotated[int, Meta(ge=0, le=1_000_000)] = 500
     code_ttl: Annotated[float, Meta(ge=0, le=0.9)] = 0.8
-    code_grace: Annotated[float, Meta(ge=0)] = 86400.0
+    code_grace: Annotated[float, Meta(ge=0, le=315_360_000)] = 86400.0
     max_codes: Annotated[int, Meta(ge=0, le=10_000_000)] = 10_000
-    answer_ttl: PositiveFloat = 3600.0
+    answer_ttl: Lifetime = 3600.0
     answer_lag: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     session_ttl: Annotated[float, Meta(ge=0, le=0.9)] = 0.8
     max_sessions: Annotated[int, Meta(ge=0, le=10_000_000)] = 10_000
@@ -319,8 +319,13 @@ def _read(source: Path) -> dict[str, Any]:
             f"the settings file {source} cannot be read ({error.strerror}); "
             "set QUIETZONE_CONFIG to a file that exists"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Neither what is no TOML or no UTF-8, nor a number of thousands of digits.
+    except ValueError as error:
         raise ConfigurationError(f"{source} is not TOML: {error}; correct that place") from error
+    except RecursionError as error:
+        raise ConfigurationError(
+            f"{source} is nested too deeply to be read; no setting needs more than a few levels"
+        ) from error
 
 
 def parse(tree: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
@@ -372,7 +377,7 @@ def _check(settings: Settings) -> None:
     service = settings.service
     host, colon, port = service.bind.rpartition(":")
     # What isdigit() takes for a digit outside ASCII ("²"), int() may refuse.
-    digits = port.isascii() and port.isdigit()
+    digits = port.isascii() and port.isdigit() and len(port) <= 5
     bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
     if not colon or not _ADDRESS.fullmatch(host) or bare or not digits or int(port) > 65535:
         raise ConfigurationError(
@@ -502,10 +507,10 @@ def _resolve(value: Any, environ: Mapping[str, str], path: str) -> Any:
                     "set it, or give the reference a default"
                 )
             return found
-        if set(value) == {"file"}:
+        if set(value) == {"file"} and isinstance(value["file"], str):
             try:
-                return Path(str(value["file"])).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
+                return Path(value["file"]).read_text(encoding="utf-8").strip()
+            except (OSError, ValueError) as error:
                 raise ConfigurationError(
                     f"{path}: the file {value['file']} cannot be read ({error}); "
                     "name a text file that the service may read"

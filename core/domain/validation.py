@@ -275,6 +275,9 @@ def _short(value: object) -> str:
         text = ascii(value)
     except RecursionError:
         return "a deeply nested value"
+    except ValueError:
+        # Python writes no number that has more than some thousand digits.
+        return "a number of too many digits"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from core.http.request import Request
@@ -32,27 +32,6 @@ def opted_out(names: Sequence[str]) -> Callable[[str], bool] | None:
     return lru_cache(_REMEMBERED)(lambda address: is_within(address, own))
 
 
-def client_address(peer: str, forwarded_for: str | None, trusted: Sequence[Network]) -> str:
-    """The address of the client: the last one in the chain that is no trusted proxy.
-
-    `X-Forwarded-For` is read from its right end, and only where `peer` itself is trusted: whatever
-    stands further left was written by somebody unknown.
-    """
-    if not trusted or not forwarded_for or not is_trusted(peer, trusted):
-        return peer
-    address = peer
-    for hop in reversed(forwarded_for.split(",")):
-        hop = _without_port(hop.strip())
-        try:
-            ipaddress.ip_address(hop)
-        except ValueError:
-            return address
-        address = hop
-        if not is_trusted(hop, trusted):
-            return address
-    return address
-
-
 class Clients:
     """Tells whom a request comes from, as `[http]` has it."""
 
@@ -60,18 +39,33 @@ class Clients:
         self._trusted = trusted = networks(settings.trusted_proxies)
         # PERF: the proxies are few, and to look among networks takes some microseconds.
         self.trusts = lru_cache(_REMEMBERED)(lambda peer: is_trusted(peer, trusted))
-        self._read = {
-            ProxyHeader.X_FORWARDED_FOR: ("HTTP_X_FORWARDED_FOR", _same),
-            ProxyHeader.FORWARDED: ("HTTP_FORWARDED", _forwarded_for),
+        self._header, self._hops = {
+            ProxyHeader.X_FORWARDED_FOR: ("HTTP_X_FORWARDED_FOR", _forwarded_for),
+            ProxyHeader.FORWARDED: ("HTTP_FORWARDED", _forwarded),
         }[settings.proxy_header]
 
     def address(self, req: Request) -> str:
-        """The address of the client."""
-        peer = req.remote_addr
+        """The address of the client: the last one in the chain that is no trusted proxy.
+
+        The header is read from its right end, and only where the peer itself is trusted: whatever
+        stands further left was written by somebody unknown.
+        """
+        address = req.remote_addr
         if not self._trusted:
-            return peer
-        name, chain = self._read
-        return client_address(peer, chain(req.env.get(name)), self._trusted)
+            return address
+        header = req.env.get(self._header)
+        if not header or not self.trusts(address):
+            return address
+        for hop in self._hops(header):
+            hop = _without_port(hop)
+            try:
+                ipaddress.ip_address(hop)
+            except ValueError:
+                return address
+            address = hop
+            if not is_trusted(hop, self._trusted):
+                return address
+        return address
 
     def is_proxied(self, req: Request) -> bool:
         """Whether one of the proxies that are believed has sent the request."""
@@ -95,38 +89,45 @@ def subject(address: str) -> str:
     return str(ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))
 
 
-def _same(header: str | None) -> str | None:
-    return header
+def _forwarded_for(header: str) -> Iterator[str]:
+    """Whom X-Forwarded-For names, the nearest first."""
+    return (hop.strip() for hop in reversed(header.split(",")))
 
 
-_QUOTED = r'"(?:\\.|[^"\\])*+"'
-_ELEMENT = re.compile(rf'(?:[^,"]|{_QUOTED})+')
-_PAIR = re.compile(rf'(?:[^;"]|{_QUOTED})+')
-"""The parts of a header between commas and semicolons that are in no quotes."""
+_PAIR = re.compile(r'([^\s",;=\\]+)=("(?:[^"\\]|\\.)*"|[^\s",;\\]*)')
+_PLAIN = r'[ \t]*[^\s",;=\\]+=(?:"(?:[^"\\]|\\.)*"|[^\s",;\\]*)[ \t]*'
+_ELEMENT = re.compile(rf"{_PLAIN}(?:;(?:{_PLAIN}|[ \t]*))*")
+"""What Forwarded is made of (RFC 7239, 4); proxies leave out quotes where they should stand."""
 
-_ENDING = re.compile(rf'(?:[^"]|{_QUOTED})*+')
-"""A header in which every quotation ends."""
+_MOST_COMMAS = 10
+"""So many of them may stand in the quotes of one element, so that reading it takes no time."""
 
 
-def _forwarded_for(header: str | None) -> str | None:
-    """The addresses of a header Forwarded (RFC 7239, 4), as X-Forwarded-For has them.
+def _forwarded(header: str) -> Iterator[str]:
+    """Whom Forwarded names, the nearest first.
 
     What is no address, `unknown` or a name beginning with an underscore, is nobody's.
     """
-    # A client that opens a quotation would have what the proxy writes after it taken for a part of
-    # what he says himself.
-    if header is None or not _ENDING.fullmatch(header):
-        return None
-    hops = []
-    for element in _ELEMENT.findall(header):
+    # NOTE: read from its left end, a quotation that a client has opened would go on into what our
+    # own proxy has written after it, and turn that into his words.
+    parts = header.split(",")
+    while parts:
+        element = parts.pop()
         # Empty elements say nothing (RFC 9110, 5.6.1.2).
-        if element.isspace():
+        if not element.strip(" \t"):
             continue
-        pairs = [pair.partition("=") for pair in _PAIR.findall(element)]
-        named = [value for name, _, value in pairs if name.strip().lower() == "for"]
-        # Of an address that is told twice, nobody knows which one is meant.
-        hops.append(named[0].strip().strip('"') if len(named) == 1 else "unknown")
-    return ",".join("unknown" if "," in hop else hop for hop in hops)
+        for _ in range(min(_MOST_COMMAS, len(parts))):
+            if _ELEMENT.fullmatch(element):
+                break
+            element = f"{parts.pop()},{element}"
+        yield _named(element) if _ELEMENT.fullmatch(element) else "unknown"
+
+
+def _named(element: str) -> str:
+    """Whom an element of Forwarded names."""
+    named = [value for name, value in _PAIR.findall(element) if name.lower() == "for"]
+    # Of an address that is told twice, nobody knows which one is meant.
+    return named[0].strip('"') if len(named) == 1 else "unknown"
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:

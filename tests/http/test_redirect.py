@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from falcon.testing import create_environ
 
 from core.app import Application, create_app
 from core.errors import StorageUnavailable
-from core.http.client import client_address, networks
+from core.http.client import Clients
+from core.http.request import Request
 from core.services.journal.folder import SUFFIX
+from core.settings import Http
 from tests.http.conftest import Api, Clock, Seed, Tenant, settings_in
 
 PHONE = (
@@ -297,7 +300,10 @@ def test_a_scan_that_cannot_be_recorded_is_not_sent_on(
 def test_the_client_is_the_last_address_that_is_no_trusted_proxy(
     peer: str, header: str | None, client: str
 ) -> None:
-    assert client_address(peer, header, networks(["10.0.0.0/8"])) == client
+    clients = Clients(Http(trusted_proxies=("10.0.0.0/8",)))
+    headers = {} if header is None else {"X-Forwarded-For": header}
+    env = create_environ("/", remote_addr=peer, headers=headers)
+    assert clients.address(Request(env)) == client
 
 
 OPT_OUT = {"scans": {"opt_out": ["203.0.113.0/24", "198.51.100.7", "2001:db8:7::/48"]}}

@@ -240,8 +240,10 @@ class Attack:
             assert answer.status_code < 300, (operation, answer.text)
             for place, value in places(whole.body):
                 name = spelled(whole.body, place)
-                # A number or a choice is refused for its type, whatever the text is.
-                for payload in SQL if name in held else SQL[:1]:
+                # A number or a choice is refused for its type, whatever the text is; and what is
+                # not stored never meets a statement.
+                is_kept = name in held and operation not in UNSTORED
+                for payload in SQL if is_kept else SQL[:1]:
                     attempt, text = make(self._scene), fitting(payload, value)
                     answer, changed = self._send(attempt, replaced(attempt.body, place, text))
                     about = (*operation, name, text, answer.status_code)
@@ -349,7 +351,7 @@ class TestSqlInjection:
             assert attack.accepted == free, operation
             stored = set() if operation in UNSTORED else {n for n in free if not held[n]}
             assert attack.asked == stored | looked_up, operation
-        assert attack.count > 600
+        assert attack.count > 400
 
     def test_in_the_name_of_a_logo(self, owner: Api, acme: Tenant, statements: Statements) -> None:
         logos, kind = f"{acme.url}/logos", {"Content-Type": "image/svg+xml"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,19 @@ def test_a_missing_file_is_named_with_the_way_out(tmp_path: Path) -> None:
         load(tmp_path, {})
 
 
-@pytest.mark.parametrize("content", [b"[service\n", b"a = \xff\n", b"a = 1\na = 2\n"])
+@pytest.mark.parametrize(
+    "content", [b"[service\n", b"a = \xff\n", b"a = 1\na = 2\n", b"a = " + b"9" * 5000]
+)
 def test_what_is_not_toml_is_refused_with_its_place(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"broken\.toml is not TOML: .*; correct that"):
+        load(path, {})
+
+
+def test_what_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "deep.toml", f"a = {'[' * 5000}{']' * 5000}")
+    with pytest.raises(ConfigurationError, match=r"deep\.toml is nested too deeply"):
         load(path, {})
 
 
@@ -91,7 +100,7 @@ def test_a_reference_to_a_file_that_cannot_be_read_is_an_error_with_its_path(
 ) -> None:
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff")
-    for path in (tmp_path / "missing", tmp_path, binary):
+    for path in (tmp_path / "missing", tmp_path, binary, f"{tmp_path}\0"):
         tree = {"plugin": {"postgres": {"password": {"file": str(path)}}}}
         with pytest.raises(ConfigurationError, match="name a text file") as raised:
             parse(tree, {})
@@ -115,6 +124,9 @@ def test_an_unknown_section_is_refused() -> None:
         ("service", {"bind": "a:65536"}, "service.bind: 'a:65536' is not HOST:PORT"),
         ("service", {"bind": "a:²"}, "service.bind: 'a:²' is not HOST:PORT"),
         ("service", {"bind": "a:-1"}, "service.bind: 'a:-1' is not HOST:PORT"),
+        ("service", {"bind": f"a:{'9' * 5000}"}, "9' is not HOST:PORT"),
+        ("service", {"workers": 16**4000}, "at most 256; got a number of too many digits"),
+        ("service", {"data": {"file": 5}}, "service.data: must be text; got"),
         ("service", {"base_url": "qr.example"}, "service.base_url: 'qr.example' is not an address"),
         ("service", {"base_url": "ftp://a"}, "such as https://qr.example.com"),
         ("service", {"base_url": "https://"}, "service.base_url: 'https://' is not an address"),
@@ -173,6 +185,8 @@ def test_an_unknown_section_is_refused() -> None:
             "scans.opt_out: '::ffff:10.0.0.0/104' holds",
         ),
         ("cache", {"image_ttl": 0}, "cache.image_ttl: must be more than 0"),
+        ("cache", {"image_ttl": math.inf}, "cache.image_ttl: must be at most 315360000"),
+        ("cache", {"code_grace": math.inf}, "cache.code_grace: must be at most 315360000"),
         ("codes", {"slug_length": 5}, "codes.slug_length: must be at least 6; got 5"),
         ("codes", {"schemes": ["https", "JavaScript"]}, "codes.schemes: 'JavaScript' would run in"),
         ("images", {"min_size": 500, "max_size": 400}, "images.min_size: is larger than images.ma"),
