@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from core.api import PluginContext, Secret
 from plugins.storage.postgres import PostgresSettings
 from plugins.storage.sqlite import SqliteSettings
-from tests.servers import Backend, Memcached, Postgres
+from tests.servers import Backend, Copies, Memcached, Postgres
 
 BOTH = ["sqlite", "postgres"]
 
@@ -48,25 +49,43 @@ def migrated_template(postgres_server: Postgres) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def migrated_copies(postgres_server: Postgres, migrated_template: str) -> Copies:
+    """PostgreSQL databases with all tables, for one test after the other."""
+    return Copies(postgres_server, migrated_template)
+
+
 @pytest.fixture
-def postgres_dsn(postgres_server: Postgres, migrated_template: str) -> Iterator[str]:
-    """What leads to a fresh PostgreSQL database that has all tables."""
-    name = postgres_server.create_database(migrated_template)
+def postgres_dsn(postgres_server: Postgres, migrated_copies: Copies) -> Iterator[str]:
+    """What leads to a PostgreSQL database that has all tables, and nothing in them."""
+    name = migrated_copies.take()
     yield postgres_server.dsn(name)
-    postgres_server.drop_database(name)
+    migrated_copies.give_back(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an SQLite database with all tables, of which copies are made."""
+    made = Backend.of("sqlite", SqliteSettings(), _context(tmp_path_factory.mktemp("migrated")))
+    made.storage.open()
+    made.storage.migrate()
+    made.storage.close()
+    return made.context.data
 
 
 @pytest.fixture(params=BOTH)
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
-    """A fresh, migrated and opened database of each kind."""
+def backend(
+    request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path
+) -> Iterator[Backend]:
+    """A migrated and opened database of each kind, with nothing in it."""
     if request.param == "sqlite":
+        shutil.copytree(migrated_file, tmp_path / "data")
         made = Backend.of("sqlite", SqliteSettings(), _context(tmp_path))
     else:
         dsn = Secret(request.getfixturevalue("postgres_dsn"))
         made = Backend.of("postgres", PostgresSettings(dsn=dsn), _context(tmp_path))
     made.storage.open()
     made.scans.open()
-    made.storage.migrate()
     yield made
     made.scans.close()
     made.storage.close()

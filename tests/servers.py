@@ -182,6 +182,73 @@ class Postgres:
         return identity
 
 
+class Copies:
+    """Copies of one database, each used again and again.
+
+    PERF: PostgreSQL needs a fifth of a second to make one, and a hundredth of that to empty one.
+    """
+
+    def __init__(self, server: Postgres, template: str) -> None:
+        self._server = server
+        self._template = template
+        self._idle: list[str] = []
+        with psycopg.connect(server.dsn(template), autocommit=True) as connection:
+            every = connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+            )
+            self._tables = [name for (name,) in every]
+            # What migrations have put there is kept beside it.
+            connection.execute("CREATE SCHEMA kept")
+            self._filled = []
+            for table in self._tables:
+                connection.execute(f"CREATE TABLE kept.{table} AS TABLE {table}")
+                if connection.execute(f"SELECT 1 FROM {table}").fetchone() is None:
+                    connection.execute(f"DROP TABLE kept.{table}")
+                else:
+                    self._filled.append(table)
+            found = connection.execute("SELECT sequencename, last_value FROM pg_sequences")
+            self._sequences = found.fetchall()
+            self._made = _youngest_definition(connection)
+
+    def take(self) -> str:
+        """The name of a database that is like the template."""
+        return self._idle.pop() if self._idle else self._server.create_database(self._template)
+
+    def give_back(self, name: str) -> None:
+        """Let others have it, emptied; or drop it, where tables have changed."""
+        with psycopg.connect(self._server.dsn(name), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            unchanged = _youngest_definition(connection) == self._made
+            if unchanged:
+                # Neither triggers nor foreign keys are asked.
+                connection.execute("SET session_replication_role = replica")
+                statements = [f"DELETE FROM {table}" for table in self._tables]
+                statements += [
+                    f"INSERT INTO {table} SELECT * FROM kept.{table}" for table in self._filled
+                ]
+                connection.execute(";".join(statements))
+                for sequence, value in self._sequences:
+                    connection.execute(
+                        "SELECT setval(%s, %s, %s)", (sequence, value or 1, value is not None)
+                    )
+        if unchanged:
+            self._idle.append(name)
+        else:
+            self._server.drop_database(name)
+
+
+def _youngest_definition(connection: psycopg.Connection[Any]) -> int:
+    """The last transaction that has changed a table, an index or anything of that kind."""
+    catalogs = ("class", "attribute", "constraint", "index", "trigger", "proc", "type", "sequence")
+    each = [f"SELECT max(xmin::text::bigint) AS number FROM pg_{name}" for name in catalogs]
+    row = connection.execute(f"SELECT max(number) FROM ({' UNION ALL '.join(each)}) AS found")
+    (number,) = row.fetchone() or (0,)
+    return int(number)
+
+
 class Memcached:
     """A memcached server on a port of the loopback interface, or on a Unix socket.
 

@@ -9,7 +9,7 @@ whole number of quarter hours; it takes nothing from the code that it judges, an
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -95,6 +95,12 @@ def clock(zone: str, quarter: int) -> datetime:
     return _clock_on(zone, quarter // 96)[quarter % 96]
 
 
+def clocks(zone: str, first: int, past: int) -> Iterator[datetime]:
+    """What they show when each of the quarter hours begins."""
+    for day in range(first // 96, (past - 1) // 96 + 1):
+        yield from _clock_on(zone, day)[max(0, first - day * 96) : past - day * 96]
+
+
 def written(zone: str, quarter: int) -> str:
     return clock(zone, quarter).isoformat()
 
@@ -114,15 +120,14 @@ def bucket_starts(zone: str, first: int, past: int, interval: str) -> list[int]:
     # A day that has begun goes on where the clocks are put back across midnight; some hours before
     # the first quarter hour are looked at to know. No zone put them back by more than three.
     day, minute = date.min, 0
-    for quarter in range(first - 16, past):
-        shown = clock(zone, quarter)
+    for quarter, shown in enumerate(clocks(zone, first - 16, past), first - 16):
         day_before, day = day, max(day, shown.date())
         minute_due, minute = (minute + 15) % 60, shown.minute
         if quarter < first:
             continue
         if interval == "hour":
             due = minute == 0 or minute != minute_due
-        elif interval == "day":
+        elif interval == "day" or day == day_before:
             due = day != day_before
         elif interval == "week":
             due = day - day.weekday() * DAY != day_before - day_before.weekday() * DAY
