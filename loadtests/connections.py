@@ -42,13 +42,16 @@ class Connection:
         self.socket.sendall(request)
 
     def answer(self) -> Answer | None:
-        """Receive a piece; the answer, once it is complete or the other side has hung up."""
+        """Receive a piece; the answer, once it is complete or the other side has hung up.
+
+        What was cut off is no answer: it has no head.
+        """
         piece = self.socket.recv(65536)
         self._received += piece
         head, end, body = self._received.partition(b"\r\n\r\n")
-        if piece and not (end and len(body) >= _length(head)):
-            return None
-        return Answer(head, body)
+        if end and len(body) >= _length(head):
+            return Answer(head, body)
+        return None if piece else Answer(b"", self._received)
 
 
 def request(method: str, path: str, *headers: str, body: bytes = b"") -> bytes:

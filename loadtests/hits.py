@@ -55,9 +55,9 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -172,10 +172,20 @@ class Asked(NamedTuple):
 
 
 class People:
-    """Asks what is due over connections that stay open; keeps the entity tags of answers."""
+    """Asks what is due over connections that stay open; keeps the entity tags of answers.
 
-    def __init__(self, port: int) -> None:
+    Whatever is not answered with one of the `statuses` is a failure. A connection that the server
+    closes between two questions, or has announced to close, is opened anew; one that it closes
+    once it was asked is a failure too, since no connection here rests for so long that a server
+    may have had enough of it. After `visit` questions each is opened anew in any case.
+    """
+
+    def __init__(
+        self, port: int, statuses: Collection[str] = ("200", "302", "304"), visit: int = VISIT
+    ) -> None:
         self._port = port
+        self._statuses = statuses
+        self._visit = visit
         self._tags: dict[tuple[str, str], str] = {}
         self.counts: Counter[str] = Counter()
         self.failures: list[str] = []
@@ -205,9 +215,29 @@ class People:
                 asked += self._answered(max(left, 0.0) if self._idle else PATIENCE)
             connection = self._idle.popleft()
             self._busy[connection] = due.question, time.perf_counter()
-            connection.ask(self._request(due.question))
+            # Where the other side has hung up, that is what comes back.
+            with suppress(OSError):
+                connection.ask(self._request(due.question))
         while self._busy:
             asked += self._answered(PATIENCE)
+        return asked
+
+    def ask_during(
+        self, story: Callable[[], object], questions: Iterable[Question], rate: float
+    ) -> list[Asked]:
+        """Ask at a steady rate, so many a second, until the story is over that goes on beside."""
+        done = threading.Event()
+
+        def tell() -> None:
+            try:
+                story()
+            finally:
+                done.set()
+
+        with ThreadPoolExecutor(1) as thread:
+            told = thread.submit(tell)
+            asked = self.ask(_steadily(questions, rate, done))
+            told.result()
         return asked
 
     def _connect(self) -> None:
@@ -233,23 +263,32 @@ class People:
             try:
                 answer = connection.answer()
             except OSError as error:
-                answer = Answer(str(error).encode(), b"")
-            if answer is not None:
-                now = time.perf_counter()
-                question, sent = self._busy.pop(connection)
-                self._note(question, answer)
-                if answer.status and connection.asked < VISIT:
-                    self._idle.append(connection)
-                else:
-                    self._selector.unregister(connection.socket)
-                    connection.socket.close()
-                    self._connect()
-                yield Asked(question.name, sent, now - sent)
+                answer = Answer(b"", str(error).encode())
+            if answer is None:
+                continue
+            now = time.perf_counter()
+            if connection not in self._busy:
+                self._idle.remove(connection)
+                self._reconnect(connection)
+                continue
+            question, sent = self._busy.pop(connection)
+            self._note(question, answer)
+            ends = not answer.status or answer.header("connection").lower() == "close"
+            if ends or connection.asked >= self._visit:
+                self._reconnect(connection)
+            else:
+                self._idle.append(connection)
+            yield Asked(question.name, sent, now - sent)
+
+    def _reconnect(self, connection: Connection) -> None:
+        self._selector.unregister(connection.socket)
+        connection.socket.close()
+        self._connect()
 
     def _note(self, question: Question, answer: Answer) -> None:
         status = answer.status.decode()
         self.counts[f"{question.name} {status}"] += 1
-        if status not in ("200", "302", "304"):
+        if status not in self._statuses:
             self.failures.append(f"{question.method} {question.path}: {answer}")
         elif status == "200" and question.method == "GET":
             self._tags[question.path, question.key] = answer.header("etag")
@@ -613,7 +652,6 @@ class Watch:
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
-        self.done = threading.Event()
         self.spells: list[Spell] = []
         self.back: dict[str, float] = {}
 
@@ -659,22 +697,9 @@ def watched(
 ) -> Iterator[Line]:
     """What people see who ask at a steady rate while the story goes on."""
     watch = Watch(installation)
-
-    def tell() -> None:
-        try:
-            story(watch)
-        finally:
-            watch.done.set()
-
-    with (
-        installation.served("memcached", server),
-        People(installation.port) as people,
-        ThreadPoolExecutor(1) as thread,
-    ):
+    with installation.served("memcached", server), People(installation.port) as people:
         crowd = Crowd(installation.organizations)
-        told = thread.submit(tell)
-        asked = people.ask(_steadily(crowd.signed(), watch.done))
-        told.result()
+        asked = people.ask_during(lambda: story(watch), crowd.signed(), 2 * STEADY)
     names = list(dict.fromkeys(spell.name for spell in watch.spells))
     for kind in ("redirect", "signed image"):
         p99 = {name: watch.p99(asked, kind, name) for name in names}
@@ -702,11 +727,11 @@ def watched(
         print(f"  {failure}")
 
 
-def _steadily(questions: Iterator[Question], done: threading.Event) -> Iterator[Due]:
-    for number in itertools.count():
+def _steadily(questions: Iterable[Question], rate: float, done: threading.Event) -> Iterator[Due]:
+    for number, question in enumerate(questions):
         if done.is_set():
             return
-        yield Due(number / (2 * STEADY), next(questions))
+        yield Due(number / rate, question)
 
 
 def away(installation: Installation, wanted: Hits) -> Iterator[Line]:

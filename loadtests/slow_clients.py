@@ -45,6 +45,9 @@ HEADS = b"Host: localhost\r\nUser-Agent: slow\r\n"
 GIVE_UP = 5.0
 """Seconds after which an ordinary client counts its request as failed."""
 
+SETTLE = 3.0
+"""Seconds in which the bad clients come."""
+
 
 class Redirect:
     """Answers at once, as a scan does; a POST is answered when its whole body has come."""
@@ -288,7 +291,7 @@ def measure(port: int, path: str, seconds: float, pause: float) -> Measured:
             connection.request("GET", path)
             response = connection.getresponse()
             response.read()
-            failed += response.status >= 500
+            failed += response.status >= 400
             times.append((time.perf_counter() - start) * 1000)
         except (OSError, http.client.HTTPException):
             failed += 1
@@ -369,23 +372,30 @@ def run_one(
     options: list[str], crowd: Crowd, target: Target, seconds: float, pause: float
 ) -> tuple[int, Measured, float]:
     """A fresh gunicorn with its bad clients: how many, what others see of it, and its memory."""
-    settle = 3.0
     with gunicorn(options, target) as (master, port):
-        context = multiprocessing.get_context("spawn")
-        most: Counter = context.Value("i", 0)
-        attackers = context.Process(
-            target=crowd_main,
-            args=(port, target, crowd, settle + seconds + GIVE_UP, most),
-            daemon=True,
-        )
-        attackers.start()
-        try:
-            time.sleep(settle)
-            seen = measure(port, target.path, seconds, pause)
-            return most.value, seen, most_memory(master)
-        finally:
-            attackers.kill()
-            attackers.join()
+        attached, seen = attack(port, crowd, target, seconds, pause)
+        return attached, seen, most_memory(master)
+
+
+def attack(
+    port: int, crowd: Crowd, target: Target, seconds: float, pause: float
+) -> tuple[int, Measured]:
+    """A server and its bad clients: how many there were, and what others see of it."""
+    context = multiprocessing.get_context("spawn")
+    most: Counter = context.Value("i", 0)
+    attackers = context.Process(
+        target=crowd_main,
+        args=(port, target, crowd, SETTLE + seconds + GIVE_UP, most),
+        daemon=True,
+    )
+    attackers.start()
+    try:
+        time.sleep(SETTLE)
+        seen = measure(port, target.path, seconds, pause)
+        return most.value, seen
+    finally:
+        attackers.kill()
+        attackers.join()
 
 
 def main() -> None:
