@@ -22,7 +22,7 @@ export PATH := $(PATH):/usr/sbin:$(or $(lastword $(sort $(wildcard /usr/lib/post
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format load bench bench-drawing bench-shares bench-analytics bench-cache \
-	bench-peers bench-growth lock audit clean system
+	bench-peers bench-growth bench-failures lock audit clean system
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -70,6 +70,9 @@ bench-analytics: $(VENV)/.installed-dev ## time statistics over 10,000,000 scans
 
 bench-cache: $(VENV)/.installed-dev ## count what the cache finds, under attack and without memcached
 	$(BIN)/python -m loadtests.hits
+
+bench-failures: $(VENV)/.installed-dev ## attack, reload, cut off and kill the service; half an hour
+	$(BIN)/python -m loadtests.failures
 
 lock: $(TOOLS)/.made ## pin all dependencies anew, with their hashes
 	@$(PIN) setup.cfg $(EXTRAS) --output-file requirements.txt

@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,11 @@ class Crowd:
     large_body: int = 0
     endless_body: int = 0
     unread: int = 0
+
+    @property
+    def clients(self) -> int:
+        """How many they are together."""
+        return sum(each for each in astuple(self) if isinstance(each, int))
 
 
 CROWDS = (

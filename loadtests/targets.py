@@ -109,6 +109,23 @@ class Hits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     back_s: float
 
 
+class Failures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[failures]`: what is left of the service when it is attacked, reloaded, cut off or killed.
+
+    Of `failed` requests and `lost` scans there may be so many at most. 99 of 100 visitors are
+    answered within `flood_p99_ms` beside whoever tries passwords, and within `slow_p99_ms` beside
+    slow clients, of which the share `slow_attached` has to be there at a time. The medians of
+    sign-ins for accounts that there are and for others are less than `sign_in_apart_ms` apart.
+    """
+
+    failed: int
+    lost: int
+    flood_p99_ms: float
+    sign_in_apart_ms: float
+    slow_p99_ms: float
+    slow_attached: float
+
+
 class Targets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of `loadtests/targets.toml`."""
 
@@ -117,6 +134,7 @@ class Targets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     analytics: Analytics
     shares: Shares
     hits: Hits
+    failures: Failures
 
 
 def read() -> Targets:
