@@ -100,7 +100,7 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(10, 200, 50_000, 60, 10, 1000, 1_000_000)
-QUICK = Scale(4, 50, 10_000, 10, 4, 20, 2000)
+QUICK = Scale(4, 50, 20_000, 10, 4, 20, 2000)
 
 
 class Running(NamedTuple):
@@ -292,7 +292,7 @@ def kills(folder: Path, wanted: Failures, scale: Scale) -> Iterator[Line]:
     told = f"{figures.lost} of {figures.answered:,}, {figures.unknown:,} cut off"
     minutes = (time.monotonic() - began) / 60
     yield Line(
-        f"kills: scans lost by {hit:,} kills in {minutes:.0f} min",
+        f"kills: scans lost by {hit:,} kills in {minutes:.1f} min",
         f"{wanted.lost} lost",
         told,
         figures.lost <= wanted.lost,
