@@ -18,6 +18,7 @@ import os  # noqa: E402
 import re  # noqa: E402
 import resource  # noqa: E402
 import sys  # noqa: E402
+import threading  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from typing import Any, TypeVar, cast  # noqa: E402
 
@@ -29,6 +30,9 @@ from core.services.offload import Offload  # noqa: E402
 from core.settings import load  # noqa: E402
 
 T = TypeVar("T")
+
+_GIVING_WAY = 10
+"""The nice value of threads that give way; the usual one is 0."""
 
 # This file is run again at each reload. What the service started with is kept outside of it, since
 # gunicorn would end at once, requests and all, where the settings can no longer be read.
@@ -163,19 +167,36 @@ def post_worker_init(worker: Any) -> None:
     worker.wsgi.services.open(
         offload=_offload(settings.service.threads),
         disk=_offload(2),
-        hashing=_offload(settings.service.threads),
+        hashing=_offload(settings.service.threads, gives_way=True),
     )
     worker.wsgi.services.serve()
 
 
-def _offload(size: int) -> Offload:
-    """Runs functions in `size` real threads; the other greenlets go on meanwhile."""
+def _offload(size: int, *, gives_way: bool = False) -> Offload:
+    """Runs functions in `size` real threads; the other greenlets go on meanwhile.
+
+    Threads that give way get less of the processor where others need it as well. That is for work
+    that leaves the GIL alone: who is kept waiting with it keeps the whole process waiting.
+    """
     threads = ThreadPool(size)
+    told: set[int] = set()
+
+    def outcome(
+        function: Callable[..., T], arguments: tuple[object, ...]
+    ) -> tuple[T | None, Exception | None]:
+        if gives_way and (thread := threading.get_native_id()) not in told:
+            told.add(thread)
+            # NOTE: without this, the threads that hash passwords take turns with those that serve:
+            # while somebody floods the service with sign-ins, redirects take up to half a second.
+            # That a priority is a thread's own, and not the process's, is so on Linux alone.
+            if sys.platform == "linux":
+                os.setpriority(os.PRIO_PROCESS, thread, _GIVING_WAY)
+        return _outcome(function, arguments)
 
     def offload(function: Callable[..., T], *arguments: object) -> T:
         # NOTE: gevent prints a traceback of whatever its threads raise, and here that is often
         # no more than a size that is too small; so it is carried over and raised in the caller.
-        result, error = threads.apply(_outcome, (function, arguments))
+        result, error = threads.apply(outcome, (function, arguments))
         if error is not None:
             raise error
         return cast("T", result)
