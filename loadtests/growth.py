@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -57,25 +57,28 @@ class Point(NamedTuple):
     values: dict[str, float]
 
 
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 class Curve(NamedTuple):
-    """What was measured against what, and the unit of the values."""
+    """What was measured against what; the names of the values tell their units."""
 
     name: str
     against: str
-    unit: str
     points: Sequence[Point]
 
     def table(self) -> Iterator[str]:
         """The points, as Markdown."""
         names = list(self.points[0].values)
-        yield f"| {self.against} | " + " | ".join(f"{name}, {self.unit}" for name in names) + " |"
+        yield f"| {self.against} | " + " | ".join(names) + " |"
         yield "| ---: |" + " ---: |" * len(names)
         for at, values in self.points:
-            yield f"| {at:,} | " + " | ".join(f"{values[name]:,.3g}" for name in names) + " |"
+            yield f"| {at:,} | " + " | ".join(_shown(values[name]) for name in names) + " |"
 
     def chart(self, folder: Path) -> None:
         """Draw them, both axes by powers of ten."""
-        chart = pygal.Line(title=f"{self.unit}, by {self.against}", logarithmic=True, **CHART)
+        chart = pygal.Line(title=f"by {self.against}", logarithmic=True, **CHART)
         chart.x_labels = [f"{point.at:,}" for point in self.points]
         for name in self.points[0].values:
             chart.add(name, [max(point.values[name], 0.001) for point in self.points])
@@ -93,7 +96,7 @@ def _median(do: Callable[[int], object], rounds: int = ROUNDS) -> float:
 
 
 def _fill(services: Services, organization: Organization, codes: range) -> None:
-    now = services.clock()
+    now = services.clock() - timedelta(days=365)
     for start in range(codes.start, codes.stop, _BATCH):
         services.storage.codes.add(
             [
@@ -111,7 +114,7 @@ def _fill(services: Services, organization: Organization, codes: range) -> None:
                     forward_query=False,
                     style=None,
                     revision=1,
-                    created_at=now,
+                    created_at=now + timedelta(seconds=number),
                     updated_at=now,
                 )
                 for number in range(start, min(start + _BATCH, codes.stop))
@@ -145,13 +148,13 @@ def by_codes(folder: Path) -> Curve:
             filled = number
             slugs = [f"growth-{n}" for n in range(0, number, number // ROUNDS)]
             values = {
-                "redirect, looked up": _median(partial(_nth, find, slugs)),
-                "first page": _median(lambda _: page()),
-                "search": _median(lambda n: page(f"poster {n}99"), 20),
-                "create": _median(create),
+                "redirect looked up, ms": _median(partial(_nth, find, slugs)),
+                "first page, ms": _median(lambda _: page()),
+                "search, ms": _median(lambda n: page(f"poster {n}99"), 20),
+                "create, ms": _median(create),
             }
             points.append(Point(number, values))
-    return Curve("codes", "codes", "ms", points)
+    return Curve("codes", "codes", points)
 
 
 def by_scans() -> Curve:
@@ -168,10 +171,14 @@ def by_scans() -> Curve:
                 analytics.seed(services, organization.id, code.id, number, datetime.now(UTC))
                 times = dict(analytics.questions(services, organization.id, code.id, 10))
             size = sum(file.stat().st_size for file in Path(name).glob("quietzone.db*"))
-        rows = {"7 days": "timeline 7d UTC", "a year": "timeline 1y UTC", "stats": "stats 1y"}
+        rows = {
+            "7 days, ms": "timeline 7d UTC",
+            "a year, ms": "timeline 1y UTC",
+            "stats of a year, ms": "stats 1y",
+        }
         values = {title: statistics.median(times[row]) for title, row in rows.items()}
-        points.append(Point(number, {**values, "MB on the disk": size / 1e6}))
-    return Curve("scans", "scans", "ms", points)
+        points.append(Point(number, {**values, "disk, MB": size / 1e6}))
+    return Curve("scans", "scans", points)
 
 
 class _Crowd:
@@ -228,10 +235,10 @@ def _redirects(folder: Path, workers: int, numbers: Sequence[int]) -> Iterator[P
             times = crowd.ask(what, SECONDS)
             crowd.close()
             values = {
-                "a second": len(times) / SECONDS,
-                "median ms": percentile(times, 50) * 1000,
-                "p99 ms": percentile(times, 99) * 1000,
-                "p99.9 ms": percentile(times, 99.9) * 1000,
+                "redirects a second": len(times) / SECONDS,
+                "median, ms": percentile(times, 50) * 1000,
+                "p99, ms": percentile(times, 99) * 1000,
+                "p99.9, ms": percentile(times, 99.9) * 1000,
             }
             yield Point(number, values)
 
@@ -239,7 +246,7 @@ def _redirects(folder: Path, workers: int, numbers: Sequence[int]) -> Iterator[P
 def by_connections(folder: Path) -> Curve:
     """Two workers, and more and more who scan at the same time."""
     points = list(_redirects(folder, 2, CONNECTIONS))
-    return Curve("connections", "connections", "redirects", points)
+    return Curve("connections", "connections", points)
 
 
 def by_workers(folder: Path) -> Curve:
@@ -250,7 +257,7 @@ def by_workers(folder: Path) -> Curve:
         own.mkdir()
         (point,) = _redirects(own, workers, (64,))
         points.append(Point(workers, point.values))
-    return Curve("workers", "workers", "redirects", points)
+    return Curve("workers", "workers", points)
 
 
 def by_size() -> Curve:
@@ -259,11 +266,13 @@ def by_size() -> Curve:
     points = []
     for size in SIZES:
         values = {}
-        for name in ("png", "svg", "pdf"):
-            links = [link(size * ROUNDS + number) for number in range(ROUNDS)]
-            values[name] = _median(partial(_nth, quietzone(of, name, size), links))
+        for kind, name in enumerate(("png", "svg", "pdf")):
+            # New ones each time: of those that were drawn lately the symbol is remembered.
+            first = (size * 3 + kind) * ROUNDS
+            links = [link(first + number) for number in range(ROUNDS)]
+            values[f"{name}, ms"] = _median(partial(_nth, quietzone(of, name, size), links))
         points.append(Point(size, values))
-    return Curve("sizes", "pixels", "ms", points)
+    return Curve("sizes", "pixels", points)
 
 
 CURVES: dict[str, Callable[[Path], Curve]] = {

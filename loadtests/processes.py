@@ -64,7 +64,7 @@ class Watch:
                 with suppress(OSError):
                     at = time.monotonic() - self._began
                     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-                    self.looks.setdefault(pid, []).append(Look(at, _mb(pid), files))
+                    self.looks.setdefault(pid, []).append(Look(at, megabytes(pid), files))
 
 
 def workers(master: int) -> list[int]:
@@ -73,7 +73,8 @@ def workers(master: int) -> list[int]:
     return [int(pid) for pid in children.split()]
 
 
-def _mb(pid: int) -> float:
+def megabytes(pid: int) -> float:
+    """The memory of a process; of what several share it has its part."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     kilobytes = next(line for line in lines if line.startswith("Pss:")).split()[1]
     return int(kilobytes) / 1024

@@ -25,8 +25,8 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of a suite: so many people for so many seconds, and what each kind must reach.
 
-    `people` are the kinds that come, by their names in `loadtests.users`; all come where it is
-    empty. `all` is the budget of all requests together.
+    `people` are the kinds that come, by their names in `loadtests.users`; everybody comes where it
+    is empty, but no crowd. `all` is the budget of all requests together.
     """
 
     users: int

@@ -98,7 +98,6 @@ class Scanner(Person):
 class Crowd(Person):
     """One of the many who scan the same code at once, because it was on television."""
 
-    weight = 0
     wait_time = constant(0)
 
     @task

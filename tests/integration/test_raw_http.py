@@ -19,6 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 import pytest
 
+from loadtests.processes import megabytes
 from tests.integration.service import PATIENCE, ROOT, Service
 
 SETTINGS = """
@@ -648,6 +649,26 @@ def test_a_flood_of_what_is_drawn_out_ends(service: Service) -> None:
             # What had come is still there to be read, unless more was sent after it.
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(13) == answer
+
+
+HEADS = LIVE + HOST + b"".join(b"X-%d: " % n + b"a" * 7000 + b"\r\n" for n in range(4))
+"""Nearly as long as a head may be, and not its end."""
+
+BODIES = POST + b"Content-Length: 16000\r\n\r\n" + b" " * 15_999
+"""All but the last byte of the largest body that is taken from somebody unknown."""
+
+
+def test_memory_is_bounded_while_hundreds_hold_on_to_what_they_have_sent(service: Service) -> None:
+    def most() -> float:
+        return max(megabytes(pid) for pid in service.workers())
+
+    before = most()
+    with contextlib.ExitStack() as stack:
+        for held in [HEADS] * 300 + [BODIES] * 200:
+            connection = stack.enter_context(socket.create_connection(service.address, PATIENCE))
+            connection.sendall(held)
+        # 9 MB of heads and 3 MB of bodies, and what a connection takes.
+        assert most() - before < 50
 
 
 def test_an_answer_that_nobody_reads_is_given_up(service: Service) -> None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from loadtests import targets
 from loadtests.processes import Look, Watch
-from loadtests.suites import Measured, Run, judge
+from loadtests.suites import EVERYBODY, Measured, Run, judge
 from loadtests.targets import Budget, Stage, Suite
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,7 +132,7 @@ def test_budgets_name_what_is_asked_for_and_people_who_come() -> None:
     for suite in targets.read().suites.values():
         for stage in suite.stages:
             assert set(stage.requests) <= names
-            assert set(stage.people) <= people
+            assert set(stage.people or EVERYBODY) <= people
 
 
 def test_a_budget_that_is_misspelled_is_refused() -> None:
