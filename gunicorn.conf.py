@@ -20,6 +20,7 @@ import resource  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
 from collections.abc import Callable  # noqa: E402
+from contextlib import suppress  # noqa: E402
 from typing import Any, TypeVar, cast  # noqa: E402
 
 from gevent.threadpool import ThreadPool  # noqa: E402
@@ -190,7 +191,8 @@ def _offload(size: int, *, gives_way: bool = False) -> Offload:
             # while somebody floods the service with sign-ins, redirects take up to half a second.
             # That a priority is a thread's own, and not the process's, is so on Linux alone.
             if sys.platform == "linux":
-                os.setpriority(os.PRIO_PROCESS, thread, _GIVING_WAY)
+                with suppress(OSError):
+                    os.setpriority(os.PRIO_PROCESS, thread, _GIVING_WAY)
         return _outcome(function, arguments)
 
     def offload(function: Callable[..., T], *arguments: object) -> T:

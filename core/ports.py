@@ -435,9 +435,6 @@ class Invitations(Protocol):
         Of several who remove one at a time, one is told True.
         """
 
-    def delete_by(self, organization_id: UUID, user_id: UUID) -> None:
-        """Remove all that one member has made."""
-
     def delete_expired(self, now: datetime) -> None:
         """Remove those whose `expires_at` has passed."""
 

@@ -128,7 +128,8 @@ class Gate:
             self._limit(resp, resource.policies.get(method) or _USUAL[method], principal)
             self._admit(req, rule, principal, params, at_once=at_once)
         if rule is not Access.PUBLIC:
-            req.context.renew = lambda: self._renew(req, rule, params)
+            # NOTE: it takes the request, and does not hold it, which would be a cycle.
+            req.context.renew = lambda again: self._renew(again, rule, params)
         self._read_query(req, resource, method)
 
     def _admit(

@@ -23,7 +23,7 @@ class Context(falcon.Context):
     principal: Principal
     role: Role
     query: Any
-    renew: Callable[[], None] | None = None
+    renew: Callable[[Request], None] | None = None
 
 
 class Request(falcon.Request):

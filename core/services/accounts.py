@@ -115,8 +115,8 @@ class Accounts:
         self.set_password(user, password)
         return user
 
-    def change_own_password(self, principal: Principal, change: PasswordChange) -> None:
-        """Change the password of the one who asks, and end his other sessions.
+    def change_own_password(self, principal: Principal, change: PasswordChange) -> User:
+        """Change the password of the one who asks, who is told, and end his other sessions.
 
         Raises InvalidFields for a wrong password and for a new one that cannot be taken.
         """
@@ -129,6 +129,7 @@ class Accounts:
         with self._proven_own(user, change.current, "current"):
             ended = self._replace_password(user.id, password_hash, session.token_hash)
         self.recent.sessions.forget(*ended)
+        return replace(user, password_hash=password_hash)
 
     def set_password(self, user: User, password: str, link: bytes | None = None) -> User:
         """Give the account another password; all its sessions end, and all its links.

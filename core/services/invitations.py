@@ -148,16 +148,15 @@ class Invitations:
             raise no_link()
         if sent.password is UNSET:
             user = _signed_in(invitation, principal)
-            keep = None if principal.session is None else principal.session.token_hash
             with self._storage.transaction():
                 self._join(invitation, user, by(user))
-                ended = self._accounts.delete_sessions(user.id, keep)
+                ended = self._accounts.delete_sessions(user.id, _own(principal, user))
         elif self._accounts.find(invitation.email) is not None:
             with self._accounts.proven(
                 invitation.email, sent.password, sent.code, device=device
             ) as user:
                 self._join(invitation, user, by(user))
-                ended = self._accounts.delete_sessions(user.id, None)
+                ended = self._accounts.delete_sessions(user.id, _own(principal, user))
         else:
             user = self._accounts.new_user(invitation.email, sent.password.reveal(), sent.name)
             with self._storage.transaction():
@@ -201,6 +200,12 @@ def _signed_in(invitation: Invitation, principal: Principal) -> User:
             "password of that one."
         )
     return principal.user
+
+
+def _own(principal: Principal, user: User) -> bytes | None:
+    """The session that accepts, where it is the person's own."""
+    session = principal.session
+    return session.token_hash if session is not None and session.user_id == user.id else None
 
 
 def _may_withdraw(role: Role, invitation: Invitation) -> None:

@@ -210,17 +210,18 @@ class OrganizationService:
         """Remove a member; raises NotFound, Forbidden or Conflict (the last owner).
 
         Everybody may remove himself, others only with a role that is no smaller than theirs.
-        What he has invited others to is withdrawn, and the API keys that he has made end, unless
-        whoever removes him wants to `keep_keys`, and answers for them from then on.
+        What he has invited others to, or is invited to himself, is withdrawn, and the API keys that
+        he has made end, unless whoever removes him wants to `keep_keys`, and answers for them from
+        then on.
         """
         with self._storage.transaction():
             remover = self.role_of(organization_id, by)
             self._may_touch(organization_id, user_id, remover, leaves=True)
             member = self.member(organization_id, user_id)
             self._storage.memberships.remove(organization_id, user_id)
-            self._withdraw_invitations(organization_id, user_id, by)
+            self._withdraw_invitations(organization_id, user_id, by, member.email)
             keys = self.keys_of(organization_id, user_id)
-            if keep_keys:
+            if keep_keys and keys:
                 self._hand_over(keys, user_id, by)
             else:
                 keys = self._end_keys(keys, by)
@@ -230,12 +231,14 @@ class OrganizationService:
         self._accounts.recent.roles.forget((organization_id, user_id))
         self._accounts.recent.keys.forget(*(key.token_hash for key in keys))
 
-    def _withdraw_invitations(self, organization_id: UUID, user_id: UUID, by: Origin) -> None:
-        """End what the member has invited others to."""
+    def _withdraw_invitations(
+        self, organization_id: UUID, user_id: UUID, by: Origin, email: str = ""
+    ) -> None:
+        """End what the member has invited others to, and what `email` is invited to itself."""
         for invitation in self._storage.invitations.of_organization(organization_id):
-            if invitation.invited_by == user_id:
+            if invitation.invited_by == user_id or invitation.email == email:
+                self._storage.invitations.delete(organization_id, invitation.token_hash)
                 self._audit.record_invitation(by, Action.INVITATION_WITHDRAW, invitation)
-        self._storage.invitations.delete_by(organization_id, user_id)
 
     def keys(self, organization_id: UUID) -> Sequence[ApiKey]:
         """The organisation's API keys, oldest first."""
@@ -389,8 +392,8 @@ class OrganizationService:
         if owned >= self._most and not (person is not None and person.operator):
             raise Forbidden(
                 f"A person may own {self._most} organizations (setting "
-                f"accounts.max_organizations), and {owned} are owned already; delete one, or ask "
-                "an operator."
+                "accounts.max_organizations), and this would be one more; delete one, or ask an "
+                "operator."
             )
 
     def _may_touch(

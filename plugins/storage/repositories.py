@@ -426,13 +426,6 @@ class InvitationRepository(_Repository):
         with self._connections.transaction() as database:
             return _any(database.execute(table.delete().where(which)))
 
-    def delete_by(self, organization_id: UUID, user_id: UUID) -> None:
-        """Remove those that one member has made."""
-        table = tables.Invitation
-        which = (table.organization == organization_id) & (table.invited_by == user_id)
-        with self._connections.transaction() as database:
-            database.execute(table.delete().where(which))
-
     def delete_expired(self, now: datetime) -> None:
         """Remove those that have expired at `now`."""
         table = tables.Invitation

@@ -129,20 +129,6 @@ def test_of_many_who_take_an_invitation_one_has_it(
     assert sorted(outcomes) == [False, False, False, True]
 
 
-def test_what_one_member_has_made_is_removed_alone(
-    storage: Storage, organization: Organization, user: User
-) -> None:
-    other = add_organization(storage, "other")
-    own = invitation(organization, b"1", invited_by=user.id, email="a@example.com")
-    by_key = invitation(organization, b"2")
-    elsewhere = invitation(other, b"3", invited_by=user.id)
-    for made in (own, by_key, elsewhere):
-        storage.invitations.put(made)
-    storage.invitations.delete_by(organization.id, user.id)
-    assert storage.invitations.of_organization(organization.id) == [by_key]
-    assert storage.invitations.of_organization(other.id) == [elsewhere]
-
-
 def test_keys_know_who_made_them_and_are_handed_over(
     storage: Storage, organization: Organization, user: User
 ) -> None:

@@ -266,6 +266,30 @@ def test_what_an_admin_has_invited_to_ends_with_his_role(
     assert accept(anonymous, link, password=PHRASE).status_code == 404
 
 
+def test_whoever_is_removed_does_not_come_back_by_an_invitation_that_he_still_has(
+    app: Application, owner: Api, anonymous: Api, acme: Tenant, invite: Invite
+) -> None:
+    link = invite("late@example.com")
+    # He came in by another way, before he accepted.
+    late = app.services.accounts.add_user("late@example.com", PHRASE)
+    app.services.organizations.add_membership(acme.id, late, Role.MEMBER, by=OPERATOR)
+    assert owner.delete(f"{acme.url}/members/{late.id}").status_code == 204
+    assert accept(anonymous, link, password=PHRASE).status_code == 404
+
+
+def test_the_one_who_is_invited_accepts_whoever_is_signed_in(
+    app: Application, owner: Api, acme: Tenant, globex: Tenant, invite: Invite
+) -> None:
+    link = invite("outsider@example.com")
+    stranger = Api(app, {"Cookie": globex.cookies[Role.OWNER]})
+    assert accept(stranger, link, password=PASSWORD).status_code == 201
+    added = owner.get(f"{acme.url}/audit", params={"action": "member.add"}).json["items"]
+    (entry,) = [one for one in added if one["subject"]["label"] == "outsider@example.com"]
+    assert entry["actor"]["name"] == "outsider@example.com"
+    # The stranger's session is none of the person's, and goes on.
+    assert stranger.get("/api/session").status_code == 200
+
+
 def test_an_organization_that_ended_lets_nobody_in(
     anonymous: Api, owner: Api, acme: Tenant, invite: Invite
 ) -> None:

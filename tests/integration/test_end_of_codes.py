@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.integration.scanning import PHONE, make
 from tests.integration.service import Service
-from tests.integration.test_no_scan_lost import PHONE, make
 
 CLIENTS = 6
 MAX_SCANS = 50

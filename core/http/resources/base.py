@@ -151,7 +151,7 @@ class Resource:
         for piece in pieces:
             if time.monotonic() - asked > _RENEWED_EVERY and req.context.renew is not None:
                 try:
-                    req.context.renew()
+                    req.context.renew(req)
                 except QuietzoneError as error:
                     _log.info("request %s is cut off: %s", req.context.request_id, error)
                     # NOTE: gunicorn takes this one for a client that has left, and hangs up before
@@ -164,7 +164,7 @@ class Resource:
 def _still(req: Request) -> None:
     """Ask again where the body took its time; raises where the caller may not do this any more."""
     if req.context.renew is not None and time.perf_counter() - req.context.started > _HELD:
-        req.context.renew()
+        req.context.renew(req)
 
 
 def read_json(req: Request, limit: int, setting: str = "http.max_body_bytes") -> object:

@@ -74,9 +74,11 @@ class InvitationAcceptance(Resource):
         sent = read(Acceptance, self.body(req))
 
         def origin(user: User) -> Origin:
+            # Whoever is signed in meanwhile, the one who is invited accepts.
+            accepting = Principal(user=user)
             if req.context.principal.user is None:
-                req.context.principal = Principal(user=user)
-            return self.origin(req)
+                req.context.principal = accepting
+            return self.origin(req, accepting)
 
         organization, role = self.services.invitations.accept(
             sent,

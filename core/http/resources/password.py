@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import falcon
 
-from core.domain.accounts import NewPassword, PasswordChange, ResetRequest, check_email
+from core.domain.accounts import NewPassword, PasswordChange, ResetRequest, User, check_email
 from core.domain.validation import field_rules, read
 from core.http.request import Request
 from core.http.resources.base import Answer, Answers, Bodies, EventNames, Resource
@@ -20,12 +20,14 @@ class Password(Resource):
 
     events: ClassVar[EventNames] = {"PUT": "password.change"}
     bodies: ClassVar[Bodies] = {"PUT": PasswordChange}
-    answers: ClassVar[Answers] = {"PUT": (Answer(status=204),)}
+    answers: ClassVar[Answers] = {"PUT": (Answer(status=204, headers=("Set-Cookie",)),)}
 
     def on_put(self, req: Request, resp: falcon.Response) -> None:
         """Change the caller's own password; his other sessions end."""
         change = read(PasswordChange, self.body(req))
-        self.services.accounts.change_own_password(req.context.principal, change)
+        user = self.services.accounts.change_own_password(req.context.principal, change)
+        # By the old password it is known no longer.
+        _remember(self, resp, user)
         resp.status = 204
 
 
@@ -56,6 +58,11 @@ class PasswordReset(Resource):
         """Set a new password by the token of a link; all sessions of the account end."""
         user = self.services.password_resets.redeem(read(NewPassword, self.body(req)))
         # He may sign in from here, however many have guessed at his account.
-        token = self.services.accounts.devices.token(user)
-        remember_device(resp, self.settings.base_url, token)
+        _remember(self, resp, user)
         resp.status = 204
+
+
+def _remember(resource: Resource, resp: falcon.Response, user: User) -> None:
+    """Have the browser known again, now that the password is another one."""
+    token = resource.services.accounts.devices.token(user)
+    remember_device(resp, resource.settings.base_url, token)

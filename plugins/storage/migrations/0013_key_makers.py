@@ -24,7 +24,9 @@ def up(migrator: SchemaMigrator, db: Database) -> None:
     database: Any = db
     database.execute_sql(
         "UPDATE api_keys SET created_by_id = ("
-        "SELECT m.user_id FROM memberships AS m JOIN audit_entries AS a ON a.actor_id = m.user_id"
+        "SELECT m.user_id FROM memberships AS m"
+        " JOIN audit_entries AS a ON a.actor_id = m.user_id"
         " WHERE a.action = 'api_key.create' AND a.actor_kind = 'user'"
-        " AND a.subject_id = api_keys.id AND m.organization_id = api_keys.organization_id LIMIT 1)"
+        " AND a.organization_id = api_keys.organization_id AND a.subject_id = api_keys.id"
+        " AND m.organization_id = api_keys.organization_id LIMIT 1)"
     )
