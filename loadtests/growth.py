@@ -10,7 +10,6 @@ from the root of the repository:
 from __future__ import annotations
 
 import argparse
-import selectors
 import statistics
 import sys
 import tempfile
@@ -29,14 +28,15 @@ from core.domain.audit import OPERATOR
 from core.domain.codes import Code, CodeDraft, CodeQuery
 from core.services import Services
 from loadtests import analytics
-from loadtests.connections import Connection, request
+from loadtests.connections import request
 from loadtests.drawing import link, quietzone
 from loadtests.drawing import services as drawing_services
+from loadtests.peers import Right
 from loadtests.report import CHART, machine
 from loadtests.seed import seed
 from loadtests.service import service
 from loadtests.settings import environment
-from loadtests.shares import PHONE
+from loadtests.shares import PHONE, Crowd
 from loadtests.slow_clients import free_port, percentile
 from loadtests.suites import opened
 
@@ -181,59 +181,20 @@ def by_scans() -> Curve:
     return Curve("scans", "scans", points)
 
 
-class _Crowd:
-    """Many connections, each of which asks again as soon as it was answered."""
-
-    def __init__(self, port: int, number: int) -> None:
-        self._connections = [Connection(port) for _ in range(number)]
-        self._selector = selectors.DefaultSelector()
-        for connection in self._connections:
-            self._selector.register(connection.socket, selectors.EVENT_READ, connection)
-
-    def ask(self, what: bytes, seconds: float) -> list[float]:
-        """The times of all answers, in seconds."""
-        sent, times = {}, []
-        until = time.perf_counter() + seconds
-        for connection in self._connections:
-            connection.ask(what)
-            sent[connection] = time.perf_counter()
-        waiting = len(self._connections)
-        while waiting:
-            for key, _ in self._selector.select(10) or sys.exit("a request was not answered"):
-                answer = key.data.answer()
-                if answer is None:
-                    continue
-                if answer.status != b"302":
-                    sys.exit(f"{what!r} was answered with {answer!r}")
-                now = time.perf_counter()
-                times.append(now - sent[key.data])
-                if now < until:
-                    key.data.ask(what)
-                    sent[key.data] = time.perf_counter()
-                else:
-                    waiting -= 1
-        return times
-
-    def close(self) -> None:
-        """Hang up."""
-        self._selector.close()
-        for connection in self._connections:
-            connection.socket.close()
-
-
 def _redirects(folder: Path, workers: int, numbers: Sequence[int]) -> Iterator[Point]:
     """Scans of one code over so many connections, one number after the other."""
     port = free_port()
     environ = environment(folder, port, workers)
     with opened(environ) as services:
         sample = seed(services, 100, 0, "a quiet phrase of mine")
-    what = request("GET", f"/r/{sample.codes[0].slug}", *PHONE)
+    what = [Right(request("GET", f"/r/{sample.codes[0].slug}", *PHONE), b"302")]
     with service(environ, folder / "service.log"):
         for number in numbers:
-            crowd = _Crowd(port, number)
-            crowd.ask(what, 0.5)
-            times = crowd.ask(what, SECONDS)
-            crowd.close()
+            with Crowd(port, number) as crowd:
+                crowd.ask(what)
+                crowd.times.clear()
+                crowd.ask(what, seconds=SECONDS)
+            times = crowd.times
             values = {
                 "redirects a second": len(times) / SECONDS,
                 "median, ms": percentile(times, 50) * 1000,

@@ -253,14 +253,19 @@ class Line(NamedTuple):
 
 
 class Crowd:
-    """Open connections, each of which asks for the next thing as soon as it was answered."""
+    """Open connections, each of which asks for the next thing as soon as it was answered.
 
-    def __init__(self, port: int) -> None:
+    `times` are those of all answers, in seconds.
+    """
+
+    def __init__(self, port: int, connections: int = CONNECTIONS) -> None:
         self._port = port
+        self._number = connections
+        self.times: list[float] = []
 
     def __enter__(self) -> Self:
         self._selector = selectors.DefaultSelector()
-        self._connections = [Connection(self._port) for _ in range(CONNECTIONS)]
+        self._connections = [Connection(self._port) for _ in range(self._number)]
         for connection in self._connections:
             self._selector.register(connection.socket, selectors.EVENT_READ, connection)
         return self
@@ -270,17 +275,19 @@ class Crowd:
         for connection in self._connections:
             connection.socket.close()
 
-    def ask(self, questions: Sequence[Question], *, once: bool = False) -> int:
+    def ask(
+        self, questions: Sequence[Question], *, once: bool = False, seconds: float = SECONDS
+    ) -> int:
         """Ask again and again, for some seconds, or each question once; how many were answered."""
         following = iter(questions) if once else cycle(questions)
-        asked: dict[Connection, Question] = {}
-        until = time.perf_counter() + SECONDS
+        asked: dict[Connection, tuple[Question, float]] = {}
+        until = time.perf_counter() + seconds
 
         def ask_next(connection: Connection) -> bool:
-            question = next(following, None)
-            if question is None or (not once and time.perf_counter() >= until):
+            question, now = next(following, None), time.perf_counter()
+            if question is None or (not once and now >= until):
                 return False
-            asked[connection] = question
+            asked[connection] = question, now
             connection.ask(question.request)
             return True
 
@@ -291,7 +298,9 @@ class Crowd:
                 answer = connection.answer()
                 if answer is None:
                     continue
-                asked[connection].check(answer)
+                question, sent = asked[connection]
+                self.times.append(time.perf_counter() - sent)
+                question.check(answer)
                 done += 1
                 waiting -= not ask_next(connection)
         return done
