@@ -1,8 +1,8 @@
 """Every benchmark that has a target, one after the other, and what came of each.
 
-It takes some two hours, on a machine that does nothing else meanwhile; each part may be run by
-itself. The exit code is 1 where one of them misses a target, whose rows say `miss`. Run it from the
-root of the repository:
+It wants a machine that does nothing else, for hours: the soak alone takes twenty minutes. Each part
+may be run by itself. The exit code is 1 where one of them misses a target, whose rows say `miss`.
+Run it from the root of the repository:
 
     .venv/bin/python -m loadtests.bench
 """

@@ -12,11 +12,26 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import UUID
 
 import msgspec
 
+from core.domain.scans import Visit
+from core.services.journal.records import Arrival, frame
+
 SCANS = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 _DAY = 86_400
+_VISIT = Visit(
+    code_id=UUID(int=1),
+    organization_id=UUID(int=1),
+    at=datetime.now(UTC),
+    address="203.0.113.7",
+    user_agent="Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1",
+    language="de-DE,de;q=0.9",
+)
+"""One that is as long in the journal as most are."""
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -95,7 +110,7 @@ def main() -> int:
     parser.add_argument("--drained", type=float, default=25_000, help="scans a second")
     parser.add_argument("--worker-mb", type=float, default=90)
     parser.add_argument("--scan-bytes", type=float, default=210)
-    parser.add_argument("--journal-bytes", type=float, default=320)
+    parser.add_argument("--journal-bytes", type=float, default=len(frame(Arrival(_VISIT))))
     parser.add_argument("--cores", type=int, default=8, help="of each machine")
     parser.add_argument("--peak", type=float, default=4.0, help="times the average")
     parser.add_argument("--busy", type=float, default=0.6, help="at the peak, of each core")

@@ -32,13 +32,22 @@ import falcon
 import qrcode
 import segno
 
-from core.settings import Settings
 from loadtests.connections import Answer, Connection, request
 from loadtests.programs import Program
 from loadtests.report import machine
 from loadtests.service import Client, found, service
 from loadtests.settings import environment
-from loadtests.shares import EMAIL, PHONE, Account, Asked, Server
+from loadtests.shares import (
+    EMAIL,
+    PHONE,
+    Account,
+    Asked,
+    Bare,
+    BareFile,
+    BareRedirect,
+    Server,
+    bare_program,
+)
 from loadtests.slow_clients import free_port
 
 CODES = 50
@@ -72,34 +81,6 @@ http {{
 """
 
 
-class _App(falcon.App[falcon.Request, falcon.Response]):
-    """Falcon itself, with the settings that a worker looks up."""
-
-    settings = Settings()
-
-
-class _Redirect:
-    def on_get(self, _: falcon.Request, resp: falcon.Response, slug: str) -> None:
-        resp.status = 302
-        resp.set_header("Location", f"https://example.com/{slug}")
-
-
-class _File:
-    """Answers with a file, or 304 to whoever has a copy, whichever it is."""
-
-    def __init__(self, folder: Path) -> None:
-        self._files = {file.name: file.read_bytes() for file in folder.iterdir()}
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response, file: str) -> None:
-        tag = req.get_header("If-None-Match")
-        if tag is not None:
-            resp.status = 304
-            resp.set_header("ETag", tag)
-            return
-        resp.data = self._files[file]
-        resp.content_type = "image/png" if file.endswith(".png") else "application/json"
-
-
 class _Drawing:
     """Draws what is asked for, and keeps nothing."""
 
@@ -111,11 +92,12 @@ class _Drawing:
         resp.content_type = "image/png"
 
 
-def bare(folder: str) -> _App:
+def bare(folder: str) -> Bare:
     """What gunicorn serves to compare with: the files of a folder, redirects, and drawings."""
-    app = _App()
-    app.add_route("/r/{slug}", _Redirect())
-    app.add_route("/{file}", _File(Path(folder)))
+    app, files = Bare(), {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+    app.add_route("/r/{slug}", BareRedirect())
+    app.add_route("/{file}", BareFile(files))
+    app.add_route("/told/{file}", BareFile(files, "application/json"))
     app.add_route("/segno/{slug}", _Drawing(_by_segno))
     app.add_route("/qrcode/{slug}", _Drawing(_by_qrcode))
     return app
@@ -261,12 +243,12 @@ def contestants(folder: Path) -> Iterator[list[Contestant]]:
         with Client(port, codes[0].key) as client:
             told = client.ask("GET", own.asked[TIMELINE](0)[0].request.split()[1].decode())
         (files / "timeline.json").write_text(json.dumps(told), encoding="utf-8")
-        gunicorn = stack.enter_context(_gunicorn(files))
+        gunicorn = stack.enter_context(bare_program(f"loadtests.peers:bare({str(files)!r})"))
         bare_server = Server(gunicorn.port, gunicorn.pid)
         everybody = [
             own,
             # It finds every copy the right one, whatever its tag.
-            of_files(BARE, bare_server, dict.fromkeys(names, '"x"'), "timeline.json"),
+            of_files(BARE, bare_server, dict.fromkeys(names, '"x"'), "told/timeline.json"),
             script(SEGNO, bare_server, "segno"),
             script(QRCODE, bare_server, "qrcode"),
         ]
@@ -279,18 +261,6 @@ def contestants(folder: Path) -> Iterator[list[Contestant]]:
             server = Server(nginx.port, nginx.pid)
             everybody.append(of_files(NGINX, server, tags, "timeline.json"))
         yield everybody
-
-
-def _gunicorn(files: Path) -> Program:
-    port = free_port()
-    return Program(
-        *(port, sys.executable, "-m", "gunicorn", "--workers", "1"),
-        *("--worker-class", "core.wire.Worker", "--bind", f"127.0.0.1:{port}"),
-        *("--keep-alive", "75", "--worker-connections", "4096"),
-        # Without a --config of its own, gunicorn would read the settings of Quietzone.
-        *("--config", "python:loadtests", "--no-control-socket", "--log-level", "warning"),
-        f"loadtests.peers:bare({str(files)!r})",
-    )
 
 
 def _nginx(program: str, folder: Path) -> Program:

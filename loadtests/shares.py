@@ -63,7 +63,7 @@ PHONE = (
 )
 
 
-class _BareRedirect:
+class BareRedirect:
     """`/r/{slug}` of somebody who counts nothing."""
 
     def on_get(self, _: falcon.Request, resp: falcon.Response, slug: str) -> None:
@@ -72,11 +72,12 @@ class _BareRedirect:
         resp.set_header("Location", f"https://example.com/{slug}")
 
 
-class _BareImage:
-    """An image of somebody who asks for no key, and finds every copy the right one."""
+class BareFile:
+    """A file of somebody who asks for no key, and finds every copy the right one."""
 
-    def __init__(self, images: dict[str, bytes]) -> None:
-        self._images = images
+    def __init__(self, files: dict[str, bytes], media_type: str = "image/png") -> None:
+        self._files = files
+        self._media_type = media_type
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, file: str, **_: str) -> None:
         """Answer 200, or 304 to whoever has a copy."""
@@ -85,25 +86,25 @@ class _BareImage:
             resp.status = 304
             resp.set_header("ETag", tag)
             return
-        resp.data = self._images[file]
-        resp.content_type = "image/png"
+        resp.data = self._files[file]
+        resp.content_type = self._media_type
 
 
-class _Bare(falcon.App[falcon.Request, falcon.Response]):
+class Bare(falcon.App[falcon.Request, falcon.Response]):
     """Falcon itself, with the settings that a worker looks up."""
 
     settings = Settings()
 
 
-def bare(folder: str) -> _Bare:
+def bare(folder: str) -> Bare:
     """The application that gunicorn serves for comparison, with the images of a folder."""
     images = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
-    app = _Bare()
-    app.add_route("/r/{slug}", _BareRedirect())
-    app.add_route("/i/{signature}/{file}", _BareImage(images))
+    app = Bare()
+    app.add_route("/r/{slug}", BareRedirect())
+    app.add_route("/i/{signature}/{file}", BareFile(images))
     app.add_route(
         "/api/organizations/{organization}/qr-codes/{file}/image",
-        _BareImage({name.removesuffix(".png"): data for name, data in images.items()}),
+        BareFile({name.removesuffix(".png"): data for name, data in images.items()}),
     )
     return app
 
@@ -373,8 +374,8 @@ class Account(NamedTuple):
         return tag, image
 
 
-def bare_program(images: Path, worker_class: str) -> Program:
-    """The bare application under the same server, with as many workers."""
+def bare_program(application: str, worker_class: str = "core.wire.Worker") -> Program:
+    """A bare application, as gunicorn is told of it, under the same server with one worker."""
     port = free_port()
     return Program(
         *(port, sys.executable, "-m", "gunicorn", "--workers", "1"),
@@ -382,7 +383,7 @@ def bare_program(images: Path, worker_class: str) -> Program:
         *("--bind", f"127.0.0.1:{port}", "--keep-alive", "75", "--worker-connections", "4096"),
         # Without a --config of its own, gunicorn would read the settings of Quietzone.
         *("--config", "python:loadtests", "--no-control-socket", "--log-level", "warning"),
-        f"loadtests.shares:bare({str(images)!r})",
+        application,
     )
 
 
@@ -423,7 +424,8 @@ def measure(caches: Sequence[str], rounds: int, config: str, worker_class: str) 
         images.mkdir()
         for code in codes:
             (images / code.file).write_bytes(code.image)
-        with bare_program(images, worker_class) as program:
+        application = f"loadtests.shares:bare({str(images)!r})"
+        with bare_program(application, worker_class) as program:
             other = Server(program.port, program.pid)
             for cache in caches:
                 with (

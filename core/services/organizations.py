@@ -185,7 +185,7 @@ class OrganizationService:
                 self._storage.memberships.set_role(organization_id, user_id, role)
                 self._withdraw_invitations(organization_id, user_id, by)
                 above = [
-                    k for k in self.keys_of(organization_id, user_id) if not role.includes(k.role)
+                    k for k in self._keys_of(organization_id, user_id) if not role.includes(k.role)
                 ]
                 keys = self._end_keys(above, by)
                 keep = session.token_hash if session is not None else None
@@ -220,7 +220,7 @@ class OrganizationService:
             member = self.member(organization_id, user_id)
             self._storage.memberships.remove(organization_id, user_id)
             self._withdraw_invitations(organization_id, user_id, by, member.email)
-            keys = self.keys_of(organization_id, user_id)
+            keys = self._keys_of(organization_id, user_id)
             if keep_keys and keys:
                 self._hand_over(keys, user_id, by)
             else:
@@ -244,7 +244,7 @@ class OrganizationService:
         """The organisation's API keys, oldest first."""
         return self._storage.api_keys.of_organization(organization_id)
 
-    def keys_of(self, organization_id: UUID, user_id: UUID) -> Sequence[ApiKey]:
+    def _keys_of(self, organization_id: UUID, user_id: UUID) -> Sequence[ApiKey]:
         """Those of them that the person has made, by himself or with another key of his."""
         return [key for key in self.keys(organization_id) if key.created_by == user_id]
 
