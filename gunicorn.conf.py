@@ -17,10 +17,12 @@ import logging  # noqa: E402
 import os  # noqa: E402
 import re  # noqa: E402
 import resource  # noqa: E402
+import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from contextlib import suppress  # noqa: E402
+from functools import partial  # noqa: E402
 from typing import Any, TypeVar, cast  # noqa: E402
 
 from gevent.threadpool import ThreadPool  # noqa: E402
@@ -31,6 +33,8 @@ from core.services.offload import Offload  # noqa: E402
 from core.settings import load  # noqa: E402
 
 T = TypeVar("T")
+
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 _GIVING_WAY = 10
 """The nice value of threads that give way; the usual one is 0."""
@@ -134,6 +138,7 @@ def on_starting(server: Any) -> None:
     """Keep visitors out of the log, and allow as many open files as connections.
 
     The usual soft limit of open files is 1,024. Loggers outlive a reload, and so do their filters.
+    New processes listen to signals.
     """
     logging.getLogger("gunicorn.error").addFilter(Discretion())
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -142,6 +147,25 @@ def on_starting(server: Any) -> None:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    os.register_at_fork(
+        before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _ENDING),
+        after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _ENDING),
+        after_in_child=_listen,
+    )
+
+
+def _listen() -> None:
+    """Have a new process end where it is told to, from its first moment on.
+
+    The worker has handlers of its own later.
+    """
+    # NOTE: a new process has the handlers of the master, which put a signal into a queue, and no
+    # master that reads it; what comes even before that, Python drops. A worker that missed its end
+    # would go on taking connections until the master, which is stopping, kills it after
+    # `graceful_timeout`, requests and all.
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 def on_reload(server: Any) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from loadtests.users import Analyst, Crowd, Editor, Member, Scanner, Visitor
+from loadtests.users import Analyst, Crowd, Editor, Member, Scanner, Visitor, Walker
 
-__all__ = ["Analyst", "Crowd", "Editor", "Member", "Scanner", "Visitor"]
+__all__ = ["Analyst", "Crowd", "Editor", "Member", "Scanner", "Visitor", "Walker"]

@@ -13,13 +13,15 @@ EVERY = 1.0
 
 
 class Look(NamedTuple):
-    """What a process took at a moment: seconds since the first look, MB of its own, open files.
+    """What a process took at a moment: seconds since the first look, MB, and open files.
 
-    Of memory that several processes share each has its part (`Pss`).
+    Of memory that several processes share each has its part (`Pss`). What belongs to no file is its
+    `own`: of a library its part grows as well where another process ends that has used it.
     """
 
     at: float
     mb: float
+    own: float
     files: int
 
 
@@ -32,15 +34,20 @@ class Watch:
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.looks: dict[int, list[Look]] = {}
         """By the ids of the workers, in order of time."""
+        self.began = time.monotonic()
+        self._since = 0.0
 
     def __enter__(self) -> Self:
-        self._began = time.monotonic()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+
+    def begin(self) -> None:
+        """From here on it is seen whether something grows."""
+        self._since = time.monotonic() - self.began
 
     @property
     def most_mb(self) -> float:
@@ -50,21 +57,27 @@ class Watch:
     @property
     def mb_per_hour(self) -> float:
         """How fast the memory of the fastest grew, by least squares, once a third was over."""
-        return max((_slope(_settled(looks)) for looks in self.looks.values()), default=0.0) * 3600
+        slopes = (_slope(self._settled(looks)) for looks in self.looks.values())
+        return max(slopes, default=0.0) * 3600
 
     @property
     def more_files(self) -> int:
         """How many more files the last looks saw at least than any after a third was over."""
-        return max((_more_files(_settled(looks)) for looks in self.looks.values()), default=0)
+        return max((_more_files(self._settled(looks)) for looks in self.looks.values()), default=0)
+
+    def _settled(self, looks: list[Look]) -> list[Look]:
+        seen = [look for look in looks if look.at >= self._since]
+        return seen[len(seen) // 3 :]
 
     def _watch(self) -> None:
         while not self._ended.wait(EVERY):
             for pid in workers(self._master):
                 # It may have ended meanwhile.
                 with suppress(OSError):
-                    at = time.monotonic() - self._began
+                    at = time.monotonic() - self.began
                     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-                    self.looks.setdefault(pid, []).append(Look(at, megabytes(pid), files))
+                    look = Look(at, megabytes(pid), megabytes(pid, "Pss_Anon"), files)
+                    self.looks.setdefault(pid, []).append(look)
 
 
 def workers(master: int) -> list[int]:
@@ -73,15 +86,11 @@ def workers(master: int) -> list[int]:
     return [int(pid) for pid in children.split()]
 
 
-def megabytes(pid: int) -> float:
-    """The memory of a process; of what several share it has its part."""
+def megabytes(pid: int, kind: str = "Pss") -> float:
+    """The memory of a process, of a kind that the kernel tells (proc_pid_smaps(5))."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    kilobytes = next(line for line in lines if line.startswith("Pss:")).split()[1]
+    kilobytes = next(line for line in lines if line.startswith(f"{kind}:")).split()[1]
     return int(kilobytes) / 1024
-
-
-def _settled(looks: list[Look]) -> list[Look]:
-    return looks[len(looks) // 3 :]
 
 
 def _slope(looks: list[Look]) -> float:
@@ -89,9 +98,9 @@ def _slope(looks: list[Look]) -> float:
     if len(looks) < 2:
         return 0.0
     at = sum(look.at for look in looks) / len(looks)
-    mb = sum(look.mb for look in looks) / len(looks)
+    own = sum(look.own for look in looks) / len(looks)
     spread = sum((look.at - at) ** 2 for look in looks)
-    return sum((look.at - at) * (look.mb - mb) for look in looks) / spread if spread else 0.0
+    return sum((look.at - at) * (look.own - own) for look in looks) / spread if spread else 0.0
 
 
 def _more_files(looks: list[Look]) -> int:

@@ -111,7 +111,7 @@ def wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> 
             connection.close()
         if process.poll() is not None or time.monotonic() > deadline:
             sys.exit(f"the service did not start:\n{log.read_text(errors='replace')}")
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def found(environ: dict[str, str], emails: dict[str, str], password: str) -> str:

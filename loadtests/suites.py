@@ -19,6 +19,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -107,7 +108,8 @@ class Run(msgspec.Struct):
     """What a suite has measured: each stage's kinds of requests, and the service itself.
 
     `scans` are those that were stored before and led on since, `counted` those that the service
-    has counted; `hits` are found and missed looks by namespace.
+    has counted; `hits` are found and missed looks by namespace, and after `started` seconds it was
+    ready.
     """
 
     stages: list[list[Measured]]
@@ -115,6 +117,7 @@ class Run(msgspec.Struct):
     hits: dict[str, tuple[int, int]]
     scans: int
     counted: int
+    started: float
 
 
 @contextmanager
@@ -179,19 +182,22 @@ def run(suite: Suite, setup: Setup, folder: Path, delay: float = 0) -> Run:
             sample = seed(services, suite.codes, suite.scans, password)
             known.write_bytes(msgspec.json.encode(sample))
         with ExitStack() as stack:
+            began = time.perf_counter()
             master = stack.enter_context(service(environ, log))
+            started = time.perf_counter() - began
             front = delaying(port, delay / 1000) if delay else nullcontext()
             proxy = stack.enter_context(front)
             with Watch(master) as watch:
                 for number, stage in enumerate(suite.stages, 1):
                     there = port if proxy is None else proxy.port
+                    watch.begin()
                     stages.append(run_locust(there, known, stage, number, folder))
             hits = looked_for(port, sample)
         answered = sum(answered_scans(kinds) for kinds in stages)
         with opened(environ) as services:
             wanted = suite.scans + answered
             counted = wait_until_counted(lambda: _stored(services, sample), wanted)
-    return Run(stages, watch, hits, wanted, counted)
+    return Run(stages, watch, hits, wanted, counted, started)
 
 
 def answered_scans(measured: list[Measured]) -> int:
@@ -238,6 +244,9 @@ def judge(suite: Suite, run: Run) -> Iterator[Line]:
         looks = hits + misses
         found = hits / looks if looks else 0.0
         yield Line(f"{name} hits", f">= {share:.2f}", f"{found:.3f} of {looks}", found >= share)
+    if suite.start_s is not None:
+        told = f"{run.started:.2f} s"
+        yield Line("start-up", f"<= {suite.start_s:g} s", told, run.started <= suite.start_s)
     watch = run.watch
     if suite.worker_mb is not None:
         most = f"{watch.most_mb:.1f} MB"
@@ -260,6 +269,7 @@ def _held(what: str, kind: Measured, budget: Budget) -> Line:
         ("average", budget.average_ms, kind.average),
         ("p95", budget.p95_ms, kind.within(0.95)),
         ("p99", budget.p99_ms, kind.within(0.99)),
+        ("p99.9", budget.p999_ms, kind.within(0.999)),
     )
     chosen = [(name, limit, value) for name, limit, value in values if limit is not None]
     target = ", ".join(f"{name} <= {limit:g} ms" for name, limit, _ in chosen)

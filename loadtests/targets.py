@@ -20,6 +20,7 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     average_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
+    p999_ms: float | None = None
 
 
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,9 +41,10 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[suites.NAME]`: what is stored before, who comes, and what the service must hold.
 
-    `hits` are shares of what the service has looked for in its cache, by namespace. `worker_mb` is
-    what a worker may take of memory, `growth_mb_per_hour` how much more of it from the first third
-    on, and `descriptors` how many more open files then.
+    `hits` are shares of what the service has looked for in its cache, by namespace. `start_s` are
+    the seconds until it is ready, with a database that was made before. `worker_mb` is what a
+    worker may take of memory, `growth_mb_per_hour` how much more of it once a third of the last
+    stage is over, and `descriptors` how many more open files then.
     """
 
     codes: int
@@ -50,6 +52,7 @@ class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stages: tuple[Stage, ...]
     failure_ratio: float = 0.0
     hits: dict[str, float] = {}
+    start_s: float | None = None
     worker_mb: float | None = None
     growth_mb_per_hour: float | None = None
     descriptors: int | None = None

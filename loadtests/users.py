@@ -66,6 +66,11 @@ class Person(FastHttpUser):
                 response.failure(f"{response.status_code} instead of {wanted}")
             return response
 
+    def follow(self, code: SampleCode, browser: str) -> None:
+        """Scan the code, without fetching the page behind it."""
+        headers = {"User-Agent": browser}
+        self.ask("scan", f"/r/{code.slug}", 302, allow_redirects=False, headers=headers)
+
     def ask_again(self, name: str, path: str, again: float = 1.0) -> None:
         """Ask as somebody who may have a copy; an answer of 304 counts under a name of its own."""
         tag = self.tags.get(path) if random.random() < again else None
@@ -85,14 +90,13 @@ class Scanner(Person):
 
     @task
     def scan(self) -> None:
-        """Scan a code, without fetching the page behind it; some mistype it, some are bots."""
-        if random.random() < UNKNOWN_SHARE:
-            slug, name, status = random_slug(random.randbytes(8)), "scan, unknown", 404
-        else:
-            slug, name, status = self.code().slug, "scan", 302
+        """Scan a code; some mistype it, some are bots."""
         browser = BOT if random.random() < BOT_SHARE else random.choice(BROWSERS)
-        headers = {"User-Agent": browser}
-        self.ask(name, f"/r/{slug}", status, allow_redirects=False, headers=headers)
+        if random.random() < UNKNOWN_SHARE:
+            slug = random_slug(random.randbytes(8))
+            self.ask("scan, unknown", f"/r/{slug}", 404, headers={"User-Agent": browser})
+        else:
+            self.follow(self.code(), browser)
 
 
 class Crowd(Person):
@@ -103,8 +107,24 @@ class Crowd(Person):
     @task
     def scan(self) -> None:
         """Scan the code."""
-        headers = {"User-Agent": random.choice(BROWSERS)}
-        self.ask("scan", f"/r/{self.all[0].slug}", 302, allow_redirects=False, headers=headers)
+        self.follow(self.all[0], random.choice(BROWSERS))
+
+
+class Walker(Person):
+    """One who scans every code there is, one after the other, until the workers know them all."""
+
+    wait_time = constant(0)
+
+    def on_start(self) -> None:
+        """Begin anywhere."""
+        super().on_start()
+        self.at = random.randrange(len(self.all))
+
+    @task
+    def scan(self) -> None:
+        """Scan the next one."""
+        self.at = (self.at + 1) % len(self.all)
+        self.follow(self.all[self.at], random.choice(BROWSERS))
 
 
 class Visitor(Person):

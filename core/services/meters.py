@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
@@ -204,36 +205,52 @@ class Meters:
 
     def note(self, *counts: tuple[int, int]) -> None:
         """Count on, each word by so much."""
-        with self._lock:
-            try:
-                now = self._clock()
-                if now >= self._turn_at:
-                    self._turn(now)
-                for word, by in counts:
-                    self._words[word] += by
-            except ValueError:
-                self._give_up()
+        words = self._words_of_now(self._clock())
+        try:
+            for word, by in counts:
+                words[word] += by
+        except ValueError:
+            self._give_up(words)
 
-    def look(self, first: int, outcome: int, began: int, size: int) -> None:
+    def look(self, first: int, outcome: int, began: int, size: int = 0) -> None:
         """Count a look at the namespace whose words begin there."""
         # PERF: each request looks several times, so this is `note` for what is always the same.
-        with self._lock:
-            try:
-                now = self._clock()
-                if now >= self._turn_at:
-                    self._turn(now)
-                words = self._words
-                words[first + outcome] += 1
-                words[first + _NANOSECONDS] += now - began
-                if size:
-                    words[first + _BYTES_READ] += size
-            except ValueError:
-                self._give_up()
+        # Nothing is locked, which would take longer than the rest, and is not needed: CPython lets
+        # other threads run where something is called, and not within one of these additions.
+        now = self._clock()
+        words = self._words if now < self._turn_at else self._words_of_now(now)
+        try:
+            words[first + outcome] += 1
+            words[first + _NANOSECONDS] += now - began
+            if size:
+                words[first + _BYTES_READ] += size
+        except ValueError:
+            self._give_up(words)
 
-    def _give_up(self) -> None:
+    def _words_of_now(self, now: int) -> memoryview[int]:
+        """The words to count in; where it is time for it, they are copied into the rings before."""
+        if now >= self._turn_at:
+            with self._lock:
+                words = self._words
+                try:
+                    if now >= self._turn_at:
+                        self._turn(now)
+                    return words
+                except ValueError:
+                    pass
+            self._give_up(words)
+        return self._words
+
+    def _give_up(self, words: memoryview[int]) -> None:
         """Count anew, for this process alone: somebody has written into the file."""
-        _log.warning("%s is damaged; this worker counts what its caches do for itself", self._file)
-        self._words, self._map, self._turn_at = _words(bytearray(_PLACE)), None, 0
+        with self._lock:
+            # Another thread may have seen it before, or the place may have been left.
+            if words is not self._words:
+                return
+            _log.warning(
+                "%s is damaged; this worker counts what its caches do for itself", self._file
+            )
+            self._words, self._map, self._turn_at = _words(bytearray(_PLACE)), None, 0
 
     def _turn(self, now: int) -> None:
         """Copy the counts into the rings whose time for it has come."""
@@ -276,18 +293,15 @@ class Meter:
     """Counts what becomes of one namespace."""
 
     def __init__(self, meters: Meters, namespace: Namespace) -> None:
-        self._look = meters.look
         self._note = meters.note
         self._first = _FIRST[namespace]
         self._known = SpaceFigures(0, 0, 0)
-
-    def hit(self, began: int, size: int = 0) -> None:
+        # PERF: each request looks several times, and a function around another one takes longer
+        # than what it does here.
+        self.hit = partial(meters.look, self._first, _HITS)
         """Count a look that found so many bytes; it began then (`time.monotonic_ns`)."""
-        self._look(self._first, _HITS, began, size)
-
-    def miss(self, began: int) -> None:
-        """Count a look that found nothing of use."""
-        self._look(self._first, _MISSES, began, 0)
+        self.miss = partial(meters.look, self._first, _MISSES)
+        """Count a look that found nothing of use; it began then."""
 
     def error(self) -> None:
         """Count something that was not what had been kept."""

@@ -66,12 +66,8 @@ def has_wal_reset_bug(version: Version) -> bool:
     return (3, 7, 0) <= version <= (3, 51, 2)
 
 
-class _Database(PooledSqliteDatabase):  # type: ignore[misc]
-    """A pool whose transactions wait for a foreign writer without stopping the whole process."""
-
-    def __init__(self, path: str, patience: float, **options: Any) -> None:
-        self._patience = patience
-        super().__init__(path, **options)
+class _File(peewee.SqliteDatabase):
+    """A database whose file nobody else may read."""
 
     def _connect(self) -> Any:
         # Made here, so that nobody else may read what it will hold, in whatever folder it is.
@@ -85,6 +81,17 @@ class _Database(PooledSqliteDatabase):  # type: ignore[misc]
             pass
         except OSError as error:
             raise peewee.OperationalError(str(error)) from error
+        return super()._connect()  # type: ignore[misc]
+
+
+class _Database(PooledSqliteDatabase, _File):  # type: ignore[misc]
+    """A pool whose transactions wait for a foreign writer without stopping the whole process."""
+
+    def __init__(self, path: str, patience: float, **options: Any) -> None:
+        self._patience = patience
+        super().__init__(path, **options)
+
+    def _connect(self) -> Any:
         # The first connections of all change the file to WAL mode, one after the other.
         return self._patiently(super()._connect)
 

@@ -20,6 +20,7 @@ from core.api import (
     SLOT,
     Bots,
     Code,
+    CodeQuery,
     Conflict,
     Count,
     Dimension,
@@ -668,6 +669,9 @@ def test_a_code_with_many_scans_goes_a_little_at_a_time(
     assert backend.storage.codes.get(code.organization_id, code.id) is None
     assert not backend.storage.codes.delete(code.organization_id, code.id)
     backend.storage.codes.add([make_code(code.organization_id, slug=code.slug)])
+    # Itself it is not counted any more, and its slug is another code's by now.
+    assert backend.storage.codes.list(code.organization_id, CodeQuery()).total == 2
+    assert backend.storage.codes.list(uuid4(), CodeQuery()).total == 0
     backend.scans.append([scan(code)])
     assert totals(backend.scans, code) == Totals()
     steps, left = 0, len(backend.scans.latest(code.id, None, 1000))

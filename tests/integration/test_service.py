@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from core.domain.codes import MAX_LOCATION, location
 from core.domain.scans import Scan
 from core.services.exports import PAGE
 from core.settings import load
-from tests.integration.service import ROOT, Answer, Service
+from tests.integration.service import PATIENCE, ROOT, Answer, Service
 from tests.servers import Postgres
 
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile Safari/604.1"
@@ -352,6 +353,18 @@ argon2_time_cost = 30
             assert service.request("GET", "/r/safe").status == 302
             answered += not signed_in.done()
         assert answered > 5
+
+
+def test_a_worker_that_is_told_to_end_before_it_listens_does_so(service: Service) -> None:
+    before = set(service.workers())
+    os.kill(min(before), signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE
+    # Not a moment later than it is there.
+    while not (new := set(service.workers()) - before):
+        assert time.monotonic() < deadline
+    early = min(new)
+    os.kill(early, signal.SIGTERM)
+    service.wait_until(lambda: early not in service.workers())
 
 
 def test_a_drainer_that_is_told_to_end_does_so_and_is_replaced(service: Service) -> None:

@@ -24,11 +24,12 @@ SUITE = Suite(
         Stage(
             users=10,
             seconds=5,
-            all=Budget(requests=100, average_ms=50, p99_ms=200),
+            all=Budget(requests=100, average_ms=50, p99_ms=200, p999_ms=300),
             requests={"scan": Budget(requests=50, p95_ms=60)},
         ),
     ),
     hits={"image": 0.9},
+    start_s=1,
     worker_mb=100,
     growth_mb_per_hour=1,
     descriptors=0,
@@ -43,9 +44,9 @@ def measured(name: str, times: dict[float, int], failures: int = 0) -> Measured:
 def a_run(**changes: Any) -> Run:
     """One in which everything is as it should be, but for the changes."""
     watch = Watch(0)
-    watch.looks = {1: [Look(at, 80.0, 20) for at in range(100)]}
+    watch.looks = {1: [Look(at, 80.0, 60.0, 20) for at in range(100)]}
     kinds = [measured("scan", {5: 95, 50: 5}), measured("image", {10: 20})]
-    good = Run([kinds], watch, {"image": (95, 5)}, scans=200, counted=200)
+    good = Run([kinds], watch, {"image": (95, 5)}, scans=200, counted=200, started=0.9)
     for name, value in changes.items():
         setattr(good, name, value)
     return good
@@ -77,14 +78,22 @@ def test_nothing_is_missed_where_all_is_well() -> None:
         ("10 people: all", {"stages": [[measured("scan", {51: 150})]]}),
         ("10 people: all", {"stages": [[measured("scan", {5: 98, 201: 2})]]}),
         ("10 people: all", {"stages": [[measured("scan", {5: 99})]]}),
+        ("10 people: all", {"stages": [[measured("scan", {5: 997, 301: 3})]]}),
+        ("start-up", {"started": 1.1}),
         ("failures", {"stages": [[measured("scan", {5: 150}, failures=1)]]}),
         ("scans counted", {"counted": 199}),
         ("scans counted", {"counted": 201}),
         ("image hits", {"hits": {"image": (89, 11)}}),
         ("image hits", {"hits": {}}),
-        ("worker memory", {"watch": watching(*(Look(n, 101.0, 20) for n in range(9)))}),
-        ("worker memory grows", {"watch": watching(*(Look(n, n / 3000, 9) for n in range(99)))}),
-        ("open files", {"watch": watching(*(Look(n, 80.0, 20 + n // 50) for n in range(99)))}),
+        ("worker memory", {"watch": watching(*(Look(n, 101.0, 60.0, 20) for n in range(9)))}),
+        (
+            "worker memory grows",
+            {"watch": watching(*(Look(n, 80.0, n / 3000, 9) for n in range(99)))},
+        ),
+        (
+            "open files",
+            {"watch": watching(*(Look(n, 80.0, 60.0, 20 + n // 50) for n in range(99)))},
+        ),
     ],
 )
 def test_whatever_is_too_little_or_too_much_is_missed(what: str, changes: dict[str, Any]) -> None:
@@ -93,19 +102,35 @@ def test_whatever_is_too_little_or_too_much_is_missed(what: str, changes: dict[s
 
 def test_what_is_not_asked_for_is_not_held_against_anything() -> None:
     plain = replace(
-        SUITE, hits={}, worker_mb=None, growth_mb_per_hour=None, descriptors=None, stages=()
+        SUITE,
+        hits={},
+        start_s=None,
+        worker_mb=None,
+        growth_mb_per_hour=None,
+        descriptors=None,
+        stages=(),
     )
     told = [line.what for line in judge(plain, a_run(stages=[]))]
     assert told == ["failures", "scans counted"]
 
 
 def test_memory_that_settles_does_not_grow() -> None:
-    settling = watching(*(Look(at, min(80.0, 50 + at), 20) for at in range(300)))
+    settling = watching(*(Look(at, 90.0 + at, min(80.0, 50 + at), 20) for at in range(300)))
     assert settling.mb_per_hour == pytest.approx(0.0, abs=0.01)
-    assert settling.most_mb == 80.0
-    assert watching(*(Look(at, 50 + at / 360, 20) for at in range(300))).mb_per_hour == (
+    assert settling.most_mb == 389.0
+    assert watching(*(Look(at, 90.0, 50 + at / 360, 20) for at in range(300))).mb_per_hour == (
         pytest.approx(10.0)
     )
+
+
+def test_what_grows_before_the_last_stage_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [Look(at, 90.0, min(100.0, 50 + at), min(60, at)) for at in range(90)]
+    watch = watching(*looks)
+    assert watch.mb_per_hour > 0
+    monkeypatch.setattr("loadtests.processes.time.monotonic", lambda: 1050.0)
+    watch.began = 1000.0
+    watch.begin()
+    assert (watch.mb_per_hour, watch.more_files) == (0.0, 0)
 
 
 def test_percentiles_are_those_of_all_requests() -> None:

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import ClassVar, TypeGuard
 from uuid import UUID
 
-import falcon
 import msgspec
 from msgspec.structs import replace
 
@@ -21,6 +20,7 @@ from core.errors import InvalidFields, NotFound
 from core.http.conditional import names_any, not_modified
 from core.http.request import Request
 from core.http.resources.base import Answer, Answers, Bodies, Queries, Resource, put_json
+from core.http.response import Response
 from core.http.schemas import BusinessCodeDraft, BusinessCodeView, ImageDraft
 from core.http.schemas import ImageAddress as ImageAddressDocument
 from core.services import Services
@@ -30,9 +30,17 @@ from core.services.signatures import parameters
 from core.settings import Settings
 
 # An SVG that is opened by itself is a document: it may run and load nothing.
-_CONTENT_SECURITY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+_CONTENT_SECURITY = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+    )
+}
 _MAX_SIGNED = 2000
-_FOR_EVER = "public, max-age=31536000, immutable"
+_FOR_EVERYBODY = {
+    "cache-control": "public, max-age=31536000, immutable",
+    # Pages of other sites are what these addresses are for.
+    "cross-origin-resource-policy": "cross-origin",
+}
 
 
 def _drawn(*, tagged: bool) -> Answer:
@@ -61,30 +69,25 @@ class _Image(Resource):
         return self.services.images.plan(content, options, look, logo, limits=limits)
 
     def answer(
-        self, req: Request, resp: falcon.Response, org_id: UUID, plan: Plan, file_name: str
+        self, req: Request, resp: Response, org_id: UUID, plan: Plan, file_name: str
     ) -> None:
         """Send the image, or 304 where the client has it."""
         if names_any(req):
             # Whether there is an image at all, only drawing it tells: its look may be refused.
             self.services.images.picture(plan, org_id, self.drawing(req))
-        resp.set_header("ETag", plan.entity_tag)
-        # Told with 304 too, whose headers replace those of the copy (RFC 9111, 3.2).
-        resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
+        # Both are told with 304 too, whose headers replace those of the copy (RFC 9111, 3.2).
+        resp.preset({"etag": plan.entity_tag, **_CONTENT_SECURITY})
         if not_modified(req, plan.entity_tag):
             resp.status = 304
             return
         self._put(req, resp, org_id, plan, file_name)
 
-    def send(
-        self, req: Request, resp: falcon.Response, org_id: UUID, plan: Plan, file_name: str
-    ) -> None:
+    def send(self, req: Request, resp: Response, org_id: UUID, plan: Plan, file_name: str) -> None:
         """Send the image to whoever has no copy."""
-        resp.set_header("Content-Security-Policy", _CONTENT_SECURITY)
+        resp.preset(_CONTENT_SECURITY)
         self._put(req, resp, org_id, plan, file_name)
 
-    def _put(
-        self, req: Request, resp: falcon.Response, org_id: UUID, plan: Plan, file_name: str
-    ) -> None:
+    def _put(self, req: Request, resp: Response, org_id: UUID, plan: Plan, file_name: str) -> None:
         picture = self.services.images.picture(plan, org_id, self.drawing(req))
         resp.data = picture.data
         resp.content_type = picture.media_type
@@ -100,7 +103,7 @@ class _Image(Resource):
 class Image(_Image):
     """`/api/organizations/{org_id}/qr-codes/{qr_id}/image`."""
 
-    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
+    def on_get(self, req: Request, resp: Response, org_id: UUID, qr_id: UUID) -> None:
         """Send the image of the code's short link."""
         code, plan = self.services.code_images.plan(org_id, qr_id, req.context.query)
         self.answer(req, resp, org_id, plan, code.slug)
@@ -111,7 +114,7 @@ class ImageAddress(_Image):
 
     answers: ClassVar[Answers] = {"GET": (Answer(ImageAddressDocument),)}
 
-    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID, qr_id: UUID) -> None:
+    def on_get(self, req: Request, resp: Response, org_id: UUID, qr_id: UUID) -> None:
         """Tell the public address of this image, which shows this look for ever."""
         options: ImageOptions = req.context.query
         # Of this very moment, since it is for ever.
@@ -138,7 +141,7 @@ class SignedImage(_Image):
         # tries signatures pushes nothing out.
         self._signed = lru_cache(_MAX_SIGNED)(self._verify)
 
-    def on_get(self, req: Request, resp: falcon.Response, signature: str, file: str) -> None:
+    def on_get(self, req: Request, resp: Response, signature: str, file: str) -> None:
         """Send the image, for everybody to keep, or the way to its one address."""
         name, _, image_format = file.partition(".")
         options = replace(req.context.query, format=image_format)
@@ -153,9 +156,7 @@ class SignedImage(_Image):
             resp.set_header("Location", self._address(signature, file, query))
             return
         code, plan = self.services.code_images.signed(code_id, options)
-        resp.set_header("Cache-Control", _FOR_EVER)
-        # Pages of other sites are what these addresses are for.
-        resp.set_header("Cross-Origin-Resource-Policy", "cross-origin")
+        resp.preset(_FOR_EVERYBODY)
         self.answer(req, resp, code.organization_id, plan, code.slug)
 
     def drawing(self, req: Request) -> Callable[[], object]:
@@ -186,7 +187,7 @@ class Images(_Image):
     bodies: ClassVar[Bodies] = {"POST": ImageDraft}
     answers: ClassVar[Answers] = {"POST": (_drawn(tagged=False),)}
 
-    def on_post(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+    def on_post(self, req: Request, resp: Response, org_id: UUID) -> None:
         """Send an image of the content in the body; nothing is stored."""
         body = self.body(req)
         rest = {k: v for k, v in body.items() if k != "content"} if _is_object(body) else body
@@ -209,7 +210,7 @@ class Images(_Image):
 class BusinessImage(_Image):
     """`/api/organizations/{org_id}/qr-business/image`."""
 
-    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+    def on_get(self, req: Request, resp: Response, org_id: UUID) -> None:
         """Send the image of the business code."""
         code = self.services.organizations.business_code(org_id)
         limits = ANY
@@ -228,12 +229,12 @@ class BusinessCode(Resource):
         "PUT": (Answer(BusinessCodeView),),
     }
 
-    def on_get(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+    def on_get(self, req: Request, resp: Response, org_id: UUID) -> None:
         """Tell what the business code encodes."""
         code = self.services.organizations.business_code(org_id)
         put_json(resp, BusinessCodeView.of(code))
 
-    def on_put(self, req: Request, resp: falcon.Response, org_id: UUID) -> None:
+    def on_put(self, req: Request, resp: Response, org_id: UUID) -> None:
         """Set what the business code encodes."""
         sent = read(BusinessCodeDraft, self.body(req)).content
         content = read_content(sent)
