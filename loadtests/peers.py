@@ -1,7 +1,7 @@
 """The benchmark beside others: what else could answer the same, and how much of it is left.
 
 Redirects, images from a cache, 304 and timelines are asked of Quietzone, of a Falcon application
-that does nothing but answer the same under the same gunicorn (the limit of this stack), and of
+that does nothing but answer the same under gunicorn (the limit of this stack), and of
 nginx with files (the outer limit). Images that nobody has asked for before are asked of Quietzone
 and of Falcon applications that draw each with segno or with qrcode and Pillow, as a script would.
 Each has one worker, is asked by turns over the same number of connections, and is judged by how

@@ -1,7 +1,8 @@
 """The benchmark of what is asked for most: how much of a bare Falcon's speed is left.
 
 One worker of gunicorn answers for each: Quietzone, which knows codes, caches and keys, and records
-and drains every scan; and a Falcon application that does nothing but answer the same. They are
+and drains every scan; and a Falcon application that does nothing but answer the same, under the
+worker class that gunicorn itself has for gevent (`--worker-class` chooses another one). They are
 asked the same things by turns, over the same number of connections that stay open: for one code to
 be scanned, and for the images of one code after another. What counts is how many requests a worker
 answers in a second of its processor's time (of Linux' /proc), since whoever asks may be slower than
@@ -374,8 +375,8 @@ class Account(NamedTuple):
         return tag, image
 
 
-def bare_program(application: str, worker_class: str = "core.wire.Worker") -> Program:
-    """A bare application, as gunicorn is told of it, under the same server with one worker."""
+def bare_program(application: str, worker_class: str = "gevent") -> Program:
+    """A bare application, as gunicorn is told of it, with one worker."""
     port = free_port()
     return Program(
         *(port, sys.executable, "-m", "gunicorn", "--workers", "1"),
@@ -466,7 +467,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=9, help="how often it is everybody's turn")
     parser.add_argument("--config", default="", help="the settings to serve with, and no others")
     parser.add_argument(
-        "--worker-class", default="core.wire.Worker", help="of the bare Falcon, such as gevent"
+        "--worker-class", default="gevent", help="of the bare Falcon; ours is core.wire.Worker"
     )
     options = parser.parse_args()
     wanted = msgspec.structs.asdict(targets.read().shares)

@@ -197,7 +197,8 @@ class Gate:
             return Principal()
 
     def _principal(self, req: Request, *, at_once: bool) -> Principal:
-        authorization = req.get_header("Authorization")
+        # PERF: by its name in WSGI; Falcon takes 0.5 µs to find it.
+        authorization = req.env.get("HTTP_AUTHORIZATION")
         if authorization is not None:
             scheme, _, token = authorization.partition(" ")
             if scheme.lower() != "bearer":

@@ -64,17 +64,20 @@ class Lookups:
     def find(self, slug: str) -> Code | None:
         """The code of that slug; raises StorageUnavailable where it is not known from before."""
         key, now, began = slug_key(slug), self._clock(), time.monotonic_ns()
+        fresh = self._codes.get(key)
+        if fresh is not None:
+            code, since = fresh
+            # PERF: most scans end here, and need no lock to look. Whether a code with `max_scans`
+            # leads on depends on its scans, which change all the time.
+            if now - since < self._settings.code_ttl and code.max_scans is None:
+                self._meter.hit(began)
+                return code
         with self._lock:
             known, since = self._codes.get(key) or (None, now)
             if known is None:
                 if (miss := self._misses.get(key)) and now - miss[1] < self._settings.code_ttl:
                     self._meter.hit(began)
                     return None
-            elif known.max_scans is None and now - since < self._settings.code_ttl:
-                # PERF: most scans end here. Whether a code with `max_scans` leads on depends on
-                # its scans, which change all the time.
-                self._meter.hit(began)
-                return known
             elif now - since >= self._settings.code_grace:
                 known = None
             if known is None and now < self._away_until:

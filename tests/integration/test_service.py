@@ -355,6 +355,19 @@ argon2_time_cost = 30
         assert answered > 5
 
 
+def test_gunicorn_does_what_else_it_is_told(tmp_path: Path) -> None:
+    told = "--max-requests 10 --access-logfile - --access-logformat 'answered %(m)s %(U)s %(s)s'"
+    with Service(tmp_path, GUNICORN_CMD_ARGS=told) as service:
+        before = set(service.workers())
+
+        def all_are_new() -> bool:
+            service.request("GET", "/health/live")
+            return len(service.workers()) == len(before) and not before & set(service.workers())
+
+        service.wait_until(all_are_new)
+        assert "answered GET /health/live 200" in service.log
+
+
 def test_a_worker_that_is_told_to_end_before_it_listens_does_so(service: Service) -> None:
     before = set(service.workers())
     os.kill(min(before), signal.SIGKILL)

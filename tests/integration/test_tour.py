@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import zxingcpp
 from PIL import Image
 
-from tests.integration.service import ROOT, Service
+from tests.integration.service import ROOT, Answer, Service
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 END = "--- end of output ---"
@@ -41,9 +42,8 @@ def same(text: str) -> str:
     return text.strip()
 
 
-def counted(service: Service) -> int:
+def counted(me: Callable[..., Answer]) -> int:
     """The scans of all codes, as the first owner sees them."""
-    me = service.sign_in()
     organization = me("GET", "/api/session").json()["organizations"][0]["id"]
     codes = me("GET", f"/api/organizations/{organization}/qr-codes").json()["items"]
     return sum(code["scans_total"] for code in codes)
@@ -63,14 +63,14 @@ def test_the_tour_works_as_it_is_printed(tmp_path: Path) -> None:
         )
         assert shell.stdin is not None
         assert shell.stdout is not None
-        scans = 0
+        scans, me = 0, service.sign_in()
         for command, expected in commands:
             command = command.replace("http://127.0.0.1:8000", service.url)
             if command.startswith("PASSWORD="):
                 command = f"PASSWORD='{service.password}'"
             scans += "/r/menu" in command
             if command == "sleep 1":
-                service.wait_until(lambda scans=scans: counted(service) == scans)  # type: ignore[misc]
+                service.wait_until(lambda scans=scans: counted(me) == scans)  # type: ignore[misc]
             shell.stdin.write(f"{command}\necho; echo '{END}'\n")
             shell.stdin.flush()
             lines: list[str] = []
