@@ -61,9 +61,11 @@ _STEADY = frozenset(
         *("vary", "x-content-type-options"),
     }
 )
+"""Names of headers that have few values."""
+
 _MOST_SOUND = 1000
 _sound: set[tuple[str, str]] = set()
-"""Headers that gunicorn has found to be sound, of names that have few values."""
+"""So many of these headers, at most, that gunicorn has found to be sound."""
 
 _FIRST = frozenset(string.ascii_letters.encode() + b"\r")
 """What a connection may begin with: a method, or the empty line that RFC 9112, 2.2 lets pass."""
@@ -180,12 +182,17 @@ class Wire:
 
 
 class Answer(wsgi.Response):  # type: ignore[misc, unused-ignore]
-    """gunicorn's answer, with less work for what is the same in most of them."""
+    """gunicorn's answer, with less work for what is the same in most of them.
+
+    NOTE: it rests on how `Response.write` of gunicorn 27.0 goes on: by `send_headers`, and then by
+    `_emit_body`. tests/unit/test_wire.py holds that.
+    """
+
+    headers_sent: bool
 
     def __init__(self, req: Any, sock: Wire, cfg: Any) -> None:
         super().__init__(req, sock, cfg)
         self._head = b""
-        self.headers_sent = False
 
     def process_headers(self, headers: Iterable[tuple[str, str]]) -> None:
         """Take the headers; raises InvalidResponseHeader for what is none."""
@@ -221,6 +228,11 @@ class Answer(wsgi.Response):  # type: ignore[misc, unused-ignore]
         self._send_head()
         super().close()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether something was sent."""
+        return self.headers_sent and not self._head
+
     def _emit_body(self, data: bytes) -> None:
         # PERF: to send twice takes 20 µs more.
         if self._head and not self.chunked and len(data) <= _SHORT:
@@ -248,9 +260,13 @@ class Settled:
         self._config = config
         # PERF: gunicorn calls three functions for each, and asks for ten in a request: 10 µs.
         vars(self).update({name: setting.get() for name, setting in config.settings.items()})
-        # Whose headers tell the scheme or the path is for the application to say.
+        # Whose headers tell the scheme or the path is for the application to say: nobody is trusted
+        # with any here. PERF: where all are, gunicorn need not read the address of each: 9 µs.
         self.secure_scheme_headers: dict[str, str] = {}
         self.forwarder_headers: list[str] = []
+        self.forwarded_allow_ips = ["*"]
+        # NOTE: it would let everybody in as well, past all that is limited here.
+        self.http_protocols = ["h1"]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._config, name)
@@ -264,14 +280,17 @@ class Worker(GeventWorker):  # type: ignore[misc, unused-ignore]
     def init_process(self) -> None:
         """Begin in the new process."""
         self.cfg: Any = Settled(self.cfg)
+        self._tells = bool(self.log.access_log_enabled or self.cfg.statsd_host)
         super().init_process()
+
+    def handle_usr1(self, sig: Any, frame: Any) -> None:
+        """Begin new files of the log."""
+        super().handle_usr1(sig, frame)
+        wsgi.WSGIErrorsWrapper.cache_clear()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection."""
-        # PERF: of a tuple gunicorn reads the address, to see whether it is one of a proxy that may
-        # set what `Settled` lets nobody set, for each request anew: 9 µs.
-        peer = list(addr) if isinstance(addr, tuple) else addr
-        super().handle(listener, Wire(client, self.wsgi.settings.http), peer)
+        super().handle(listener, Wire(client, self.wsgi.settings.http), addr)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Wire, addr: Any) -> None:
         """Answer one request; where its body was not read to its end, the connection ends."""
@@ -297,7 +316,8 @@ class Worker(GeventWorker):  # type: ignore[misc, unused-ignore]
     def _answer(self, listener_name: Any, req: Any, sock: Wire, addr: Any) -> None:
         """Have the application answer; raises StopIteration where the connection ends with that.
 
-        PERF: gunicorn's own way takes 20 µs more, for hooks that are not used here, and for times
+        As `AsyncWorker.handle_request` of gunicorn 27.0 does.
+        PERF: that takes 20 µs more, for hooks that are not used here, and for times
         that nobody reads unless there is an access log.
         """
         began = time.monotonic()
@@ -307,7 +327,7 @@ class Worker(GeventWorker):  # type: ignore[misc, unused-ignore]
             self.alive = False
         answer, environ = wsgi.create(req, sock, addr, listener_name, self.cfg, Answer)
         environ["wsgi.multithread"] = True
-        if not self.alive:
+        if not self.alive or not self.cfg.keepalive:
             answer.force_close()
         try:
             pieces = self.wsgi(environ, answer.start_response)
@@ -316,7 +336,7 @@ class Worker(GeventWorker):  # type: ignore[misc, unused-ignore]
                     answer.write(piece)
                 answer.close()
             finally:
-                if self.log.access_log_enabled:
+                if self._tells:
                     took = timedelta(seconds=time.monotonic() - began)
                     self.log.access(answer, req, environ, took)
                 if hasattr(pieces, "close"):
@@ -324,7 +344,7 @@ class Worker(GeventWorker):  # type: ignore[misc, unused-ignore]
         except (StopIteration, OSError):
             raise
         except (Exception, SystemExit):
-            if not answer.headers_sent:
+            if not answer.has_begun:
                 raise
             # Another answer in the middle of this one would be taken for a part of it.
             self.log.exception("Error handling request")

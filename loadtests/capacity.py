@@ -38,7 +38,9 @@ class Machine(msgspec.Struct, frozen=True):
     """What was measured, and what is kept free.
 
     `per_core` redirects are answered in a second of a core's time, and `drained` scans are stored
-    in a second by the one process of a machine that drains into a database. A worker takes
+    in a second by the one process of a machine that drains into a database. A memcached answers
+    `looked_up` questions in a second, of which each scan is reckoned to ask one: that is far too
+    many, since a worker remembers what is asked for often. A worker takes
     `worker_mb`, a scan `scan_bytes` in the database and `journal_bytes` in the journal. The busiest
     second has `peak` times as many scans as the average one, and no core is to be busier than
     `busy` in it.
@@ -46,6 +48,7 @@ class Machine(msgspec.Struct, frozen=True):
 
     per_core: float
     drained: float
+    looked_up: float
     worker_mb: float
     scan_bytes: float
     journal_bytes: float
@@ -65,6 +68,8 @@ class Need(msgspec.Struct, frozen=True):
     journal_mb_a_second: float
     gb_a_day: float
     worker_gb: float
+    databases: int
+    caches: int
 
 
 def need(scans: int, machine: Machine) -> Need:
@@ -83,6 +88,8 @@ def need(scans: int, machine: Machine) -> Need:
         journal_mb_a_second=peak * machine.journal_bytes / 1e6,
         gb_a_day=scans * machine.scan_bytes / 1e9,
         worker_gb=machines * machine.cores * machine.worker_mb / 1e3,
+        databases=max(1, math.ceil(scans / _DAY / (machine.drained * machine.busy))),
+        caches=max(1, math.ceil(peak / (machine.looked_up * machine.busy))),
     )
 
 
@@ -91,15 +98,15 @@ def table(machine: Machine) -> Iterator[str]:
     yield (
         f"| scans a day | a second at the peak | cores | machines of {machine.cores} cores | "
         "of what a database can drain | journal, MB/s at the peak | scans stored, GB/day | "
-        "workers' memory, GB |"
+        "workers' memory, GB | PostgreSQL | memcached |"
     )
-    yield "| ---: |" + " ---: |" * 7
+    yield "| ---: |" + " ---: |" * 9
     for scans in SCANS:
         told = need(scans, machine)
         yield (
             f"| {told.scans:,} | {told.peak:,.0f} | {told.cores:,.1f} | {told.machines} | "
             f"{told.drainers:.1%} | {told.journal_mb_a_second:.2f} | {told.gb_a_day:,.2f} | "
-            f"{told.worker_gb:.1f} |"
+            f"{told.worker_gb:.1f} | {told.databases} | {told.caches} |"
         )
 
 
@@ -108,6 +115,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--per-core", type=float, default=3300, help="redirects a second")
     parser.add_argument("--drained", type=float, default=25_000, help="scans a second")
+    parser.add_argument("--looked-up", type=float, default=100_000, help="looks a second")
     parser.add_argument("--worker-mb", type=float, default=90)
     parser.add_argument("--scan-bytes", type=float, default=210)
     parser.add_argument("--journal-bytes", type=float, default=len(frame(Arrival(_VISIT))))

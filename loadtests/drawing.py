@@ -103,6 +103,8 @@ def services(encoder: str, data: str = "var") -> Services:
     settings = {
         "service": {"data": data, "base_url": address},
         "images": {"encoder": encoder},
+        # The one of which Python can tell what it takes.
+        "cache": {"backend": "memory"},
     }
     return create_app(parse(settings, {})).services
 

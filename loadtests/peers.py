@@ -1,7 +1,8 @@
 """The benchmark beside others: what else could answer the same, and how much of it is left.
 
 Redirects, images from a cache, 304 and timelines are asked of Quietzone, of a Falcon application
-that does nothing but answer the same under gunicorn (the limit of this stack), and of
+that does nothing but answer the same, under gunicorn's own worker class for gevent and under ours
+(the limit of this stack), and of
 nginx with files (the outer limit). Images that nobody has asked for before are asked of Quietzone
 and of Falcon applications that draw each with segno or with qrcode and Pillow, as a script would.
 Each has one worker, is asked by turns over the same number of connections, and is judged by how
@@ -56,6 +57,7 @@ FRESH = 400
 
 SIZE = 300
 QUIETZONE, BARE, NGINX = "Quietzone", "bare Falcon", "nginx, files"
+WITHIN = "bare Falcon within core.wire"
 SEGNO, QRCODE = "Falcon + segno", "Falcon + qrcode"
 
 _NGINX = """
@@ -243,12 +245,16 @@ def contestants(folder: Path) -> Iterator[list[Contestant]]:
         with Client(port, codes[0].key) as client:
             told = client.ask("GET", own.asked[TIMELINE](0)[0].request.split()[1].decode())
         (files / "timeline.json").write_text(json.dumps(told), encoding="utf-8")
-        gunicorn = stack.enter_context(bare_program(f"loadtests.peers:bare({str(files)!r})"))
+        application = f"loadtests.peers:bare({str(files)!r})"
+        gunicorn = stack.enter_context(bare_program(application))
+        within = stack.enter_context(bare_program(application, "core.wire.Worker"))
         bare_server = Server(gunicorn.port, gunicorn.pid)
+        # It finds every copy the right one, whatever its tag.
+        tagged, told_at = dict.fromkeys(names, '"x"'), "told/timeline.json"
         everybody = [
             own,
-            # It finds every copy the right one, whatever its tag.
-            of_files(BARE, bare_server, dict.fromkeys(names, '"x"'), "told/timeline.json"),
+            of_files(BARE, bare_server, tagged, told_at),
+            of_files(WITHIN, Server(within.port, within.pid), tagged, told_at),
             script(SEGNO, bare_server, "segno"),
             script(QRCODE, bare_server, "qrcode"),
         ]
@@ -293,7 +299,7 @@ def measure(everybody: Sequence[Contestant], rounds: int) -> dict[str, dict[str,
 
 def table(measured: dict[str, dict[str, float]]) -> Iterator[str]:
     """The rows as Markdown: requests in a second of a worker's processor time, and shares."""
-    names = (BARE, NGINX, SEGNO, QRCODE)
+    names = (BARE, WITHIN, NGINX, SEGNO, QRCODE)
     yield f"| | {QUIETZONE} | " + " | ".join(f"{name} (share)" for name in names) + " |"
     yield "| --- |" + " ---: |" * (len(names) + 1)
     for row, speeds in measured.items():

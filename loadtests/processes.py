@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from contextlib import suppress
@@ -51,14 +52,14 @@ class Watch:
 
     @property
     def most_mb(self) -> float:
-        """The most that one of them took."""
-        return max((look.mb for looks in self.looks.values() for look in looks), default=0.0)
+        """The most that one of them took; infinite where none was seen."""
+        return max((look.mb for looks in self.looks.values() for look in looks), default=math.inf)
 
     @property
     def mb_per_hour(self) -> float:
         """How fast the memory of the fastest grew, by least squares, once a third was over."""
         slopes = (_slope(self._settled(looks)) for looks in self.looks.values())
-        return max(slopes, default=0.0) * 3600
+        return max(slopes, default=math.inf) * 3600
 
     @property
     def more_files(self) -> int:
@@ -71,9 +72,9 @@ class Watch:
 
     def _watch(self) -> None:
         while not self._ended.wait(EVERY):
-            for pid in workers(self._master):
-                # It may have ended meanwhile.
-                with suppress(OSError):
+            # It may have ended meanwhile.
+            with suppress(OSError):
+                for pid in workers(self._master):
                     at = time.monotonic() - self.began
                     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
                     look = Look(at, megabytes(pid), megabytes(pid, "Pss_Anon"), files)

@@ -1,4 +1,7 @@
-"""What a suite has measured, to be read and looked at: a Markdown page with charts."""
+"""What a suite has measured, to be read and looked at: a page with charts, twice.
+
+Once as Markdown, for summaries of builds, and once as HTML, for browsers.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from os import cpu_count
 from pathlib import Path
 
 import pygal
+from jinja2 import Environment
 from pygal.style import CleanStyle
 
 from loadtests.suites import Line, Measured, Run, Setup
@@ -17,6 +21,58 @@ from loadtests.targets import Suite
 
 _STYLE = CleanStyle(background="#ffffff", plot_background="#ffffff", font_family="sans-serif")
 CHART = {"style": _STYLE, "width": 900, "height": 420, "js": (), "legend_at_bottom": True}
+
+
+_PAGE = """\
+# Suite {{ name }}, {{ setup }}
+
+{{ at }} UTC, {{ machine }}.
+{{ suite.codes }} codes and {{ suite.scans }} scans were stored before.
+
+| what | target | measured | verdict |
+| --- | --- | --- | --- |
+{% for line in lines -%}
+| {{ line.what }} | {{ line.target }} | {{ line.measured }} | {{ line.met | verdict }} |
+{% endfor %}
+{% for title, rate, number in stages -%}
+## {{ title }}
+
+{{ rate }} requests a second. [Locust's report](stage-{{ number }}.html) has more.
+
+![Times of each kind of request](stage-{{ number }}.svg)
+
+{% endfor -%}
+## Memory
+
+![Memory of each worker](memory.svg)
+"""
+
+_HTML = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Suite {{ name }}, {{ setup }}</title>
+<style>body { font-family: sans-serif; margin: 2em } td, th { padding: .2em 1em; text-align: left }
+.miss { font-weight: bold; color: #b00020 }</style>
+<h1>Suite {{ name }}, {{ setup }}</h1>
+<p>{{ at }} UTC, {{ machine }}.
+{{ suite.codes }} codes and {{ suite.scans }} scans were stored before.
+<table>
+<tr><th>what<th>target<th>measured<th>verdict
+{% for line in lines -%}
+<tr{% if not line.met %} class="miss"{% endif %}><td>{{ line.what }}<td>{{ line.target }}
+<td>{{ line.measured }}<td>{{ "ok" if line.met else "miss" }}
+{% endfor -%}
+</table>
+{% for title, rate, number in stages -%}
+<h2>{{ title }}</h2>
+<p>{{ rate }} requests a second. <a href="stage-{{ number }}.html">Locust's report</a> has more.
+<p><img src="stage-{{ number }}.svg" alt="Times of each kind of request">
+{% endfor -%}
+<h2>Memory</h2>
+<p><img src="memory.svg" alt="Memory of each worker">
+</html>
+"""
 
 
 def write(
@@ -28,43 +84,29 @@ def write(
     lines: Sequence[Line],
     locust: Path,
 ) -> None:
-    """Write `summary.md` and its charts to a folder, and Locust's own reports beside them."""
+    """Write the pages and their charts to a folder, and Locust's own reports beside them."""
     folder.mkdir(parents=True, exist_ok=True)
-    page = [
-        f"# Suite {name}, {setup}",
-        "",
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}.",
-        f"{suite.codes:,} codes and {suite.scans:,} scans were stored before.",
-        "",
-        "| what | target | measured | verdict |",
-        "| --- | --- | --- | --- |",
-        *(
-            f"| {line.what} | {line.target} | {line.measured} | {_verdict(line)} |"
-            for line in lines
-        ),
-        "",
-    ]
+    stages = []
     for number, (stage, kinds) in enumerate(zip(suite.stages, run.stages, strict=True), 1):
-        chart = f"stage-{number}.svg"
-        _times(kinds).render_to_file(folder / chart)
+        _times(kinds).render_to_file(folder / f"stage-{number}.svg")
         shutil.copy(locust / f"stage-{number}.html", folder)
-        together = Measured.together(kinds)
-        page += [
-            f"## {stage.users} {' and '.join(stage.people) or 'people'}, {stage.seconds} s",
-            "",
-            f"{together.num_requests / stage.seconds:,.0f} requests a second.",
-            f"[Locust's report](stage-{number}.html) has more.",
-            "",
-            f"![Times of each kind of request]({chart})",
-            "",
-        ]
+        people = " and ".join(stage.people) or "people"
+        rate = Measured.together(kinds).num_requests / stage.seconds
+        stages.append((f"{stage.users} {people}, {stage.seconds} s", f"{rate:,.0f}", number))
     _memory(run).render_to_file(folder / "memory.svg")
-    page += ["## Memory", "", "![Memory of each worker](memory.svg)", ""]
-    (folder / "summary.md").write_text("\n".join(page), encoding="utf-8")
-
-
-def _verdict(line: Line) -> str:
-    return "ok" if line.met else "**miss**"
+    told = {
+        "name": name,
+        "setup": setup,
+        "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        "machine": machine(),
+        "suite": suite,
+        "lines": lines,
+        "stages": stages,
+    }
+    for file, source, escapes in (("summary.md", _PAGE, False), ("index.html", _HTML, True)):
+        environment = Environment(autoescape=escapes, keep_trailing_newline=True)
+        environment.filters["verdict"] = lambda met: "ok" if met else "**miss**"
+        (folder / file).write_text(environment.from_string(source).render(told), encoding="utf-8")
 
 
 def machine() -> str:

@@ -2,7 +2,8 @@
 
 One worker of gunicorn answers for each: Quietzone, which knows codes, caches and keys, and records
 and drains every scan; and a Falcon application that does nothing but answer the same, under the
-worker class that gunicorn itself has for gevent (`--worker-class` chooses another one). They are
+worker class that gunicorn itself has for gevent. (The last column tells the share of what it does
+under Quietzone's own worker class, `core.wire`, which is faster.) They are
 asked the same things by turns, over the same number of connections that stay open: for one code to
 be scanned, and for the images of one code after another. What counts is how many requests a worker
 answers in a second of its processor's time (of Linux' /proc), since whoever asks may be slower than
@@ -26,7 +27,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
@@ -230,20 +231,19 @@ class Line(NamedTuple):
 
     row: Row
     cache: str
-    bare: Sequence[Turn]
-    own: Sequence[Turn]
     counted: int
+    bare: Sequence[Turn]
+    within: Sequence[Turn]
+    own: Sequence[Turn]
 
     def judge(self, target: float) -> bool:
         """Print it; whether the share is met, and every scan counted."""
-        # The first round warms up.
-        bare, own = ([turn.speed for turn in turns[1:]] for turns in (self.bare, self.own))
-        share = statistics.median(ours / theirs for ours, theirs in zip(own, bare, strict=True))
+        share = _share(self.own, self.bare)
         met = share >= target
         print(
-            f"{self.row.name:<{_WIDTH}}  {self.cache:<9}  {statistics.median(bare):6.0f}"
-            f"  {statistics.median(own):6.0f}  {share:5.3f}  {target:6.2f}"
-            f"  {'ok' if met else 'miss'}",
+            f"{self.row.name:<{_WIDTH}}  {self.cache:<13}  {_speed(self.bare):6.0f}"
+            f"  {_speed(self.own):6.0f}  {share:5.3f}  {target:6.2f}"
+            f"  {'ok' if met else 'miss':<7}  {_share(self.own, self.within):5.3f}",
             flush=True,
         )
         if not self.row.counted:
@@ -252,6 +252,20 @@ class Line(NamedTuple):
         right = self.counted == answered
         print(f"  scans counted: {self.counted} of {answered}  {'ok' if right else 'miss'}")
         return met and right
+
+
+def _speeds(turns: Sequence[Turn]) -> list[float]:
+    # The first round warms up.
+    return [turn.speed for turn in turns[1:]]
+
+
+def _speed(turns: Sequence[Turn]) -> float:
+    return statistics.median(_speeds(turns))
+
+
+def _share(own: Sequence[Turn], bare: Sequence[Turn]) -> float:
+    pairs = zip(_speeds(own), _speeds(bare), strict=True)
+    return statistics.median(ours / theirs for ours, theirs in pairs)
 
 
 class Crowd:
@@ -412,7 +426,7 @@ def surroundings(cache: str, config: str, folder: Path, port: int) -> Iterator[d
         yield {**own, "QUIETZONE_CONFIG": config or own["QUIETZONE_CONFIG"]}
 
 
-def measure(caches: Sequence[str], rounds: int, config: str, worker_class: str) -> Iterator[Line]:
+def measure(caches: Sequence[str], rounds: int, config: str) -> Iterator[Line]:
     """Serve the same codes with each cache in turn, and ask for what every row asks for."""
     port, password = free_port(), secrets.token_urlsafe(16)
     with tempfile.TemporaryDirectory(prefix="quietzone-load-") as name:
@@ -426,8 +440,11 @@ def measure(caches: Sequence[str], rounds: int, config: str, worker_class: str) 
         for code in codes:
             (images / code.file).write_bytes(code.image)
         application = f"loadtests.shares:bare({str(images)!r})"
-        with bare_program(application, worker_class) as program:
-            other = Server(program.port, program.pid)
+        with ExitStack() as stack:
+            others = []
+            for worker_class in ("gevent", "core.wire.Worker"):
+                program = stack.enter_context(bare_program(application, worker_class))
+                others.append(Server(program.port, program.pid))
             for cache in caches:
                 with (
                     surroundings(cache, config, folder, port) as environ,
@@ -437,28 +454,27 @@ def measure(caches: Sequence[str], rounds: int, config: str, worker_class: str) 
                         if cache == caches[0] or not row.counted:
                             exchanges = [row.exchange(code) for code in codes[: row.codes]]
                             scanned = account.counted if row.counted else None
-                            turns = alternate(
-                                other, Server(port, master), exchanges, rounds, scanned
-                            )
-                            yield Line(row, cache, *turns)
+                            everybody = [*others, Server(port, master)]
+                            turns, scans = alternate(everybody, exchanges, rounds, scanned)
+                            yield Line(row, cache, scans, *turns)
 
 
 def alternate(
-    other: Server,
-    own: Server,
+    everybody: Sequence[Server],
     exchanges: Sequence[Exchange],
     rounds: int,
     counted: Callable[[int], int] | None,
-) -> tuple[Sequence[Turn], Sequence[Turn], int]:
-    """Everybody's turns, one round more than asked for, and the scans that were counted."""
-    theirs, ours, scans = [], [], 0
+) -> tuple[list[list[Turn]], int]:
+    """Everybody's turns, one round more than asked for, and the scans that the last has counted."""
+    turns: list[list[Turn]] = [[] for _ in everybody]
+    scans = 0
     for _ in range(rounds + 1):
-        theirs.append(other.turn(exchanges))
-        ours.append(own.turn(exchanges))
+        for server, own in zip(everybody, turns, strict=True):
+            own.append(server.turn(exchanges))
         if counted is not None:
             # The next turn shall not pay for what is left to be drained of this one.
-            scans = counted(sum(turn.answered for turn in ours))
-    return theirs, ours, scans
+            scans = counted(sum(turn.answered for turn in turns[-1]))
+    return turns, scans
 
 
 def main() -> int:
@@ -466,15 +482,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=9, help="how often it is everybody's turn")
     parser.add_argument("--config", default="", help="the settings to serve with, and no others")
-    parser.add_argument(
-        "--worker-class", default="gevent", help="of the bare Falcon; ours is core.wire.Worker"
-    )
     options = parser.parse_args()
     wanted = msgspec.structs.asdict(targets.read().shares)
     caches = available(options.config)
     print("Requests that a worker answers in a second of its processor's time:")
-    print(f"{'row':<{_WIDTH}}  {'cache':<9}    bare    ours  share  target  verdict", flush=True)
-    lines = measure(caches, options.rounds, options.config, options.worker_class)
+    print(
+        f"{'row':<{_WIDTH}}  {'cache':<13}    bare    ours  share  target  verdict"
+        "  within core.wire",
+        flush=True,
+    )
+    lines = measure(caches, options.rounds, options.config)
     met = [line.judge(wanted[line.row.target]) for line in lines]
     return 0 if all(met) else 1
 

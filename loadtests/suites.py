@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import enum
+import math
 import os
 import secrets
 import subprocess
@@ -30,6 +31,7 @@ import msgspec
 
 from core.app import create_app
 from core.services import Services
+from core.services.journal.drainer import status
 from core.settings import load
 from loadtests import targets
 from loadtests.processes import Watch
@@ -109,7 +111,7 @@ class Run(msgspec.Struct):
 
     `scans` are those that were stored before and led on since, `counted` those that the service
     has counted; `hits` are found and missed looks by namespace, and after `started` seconds it was
-    ready.
+    ready. So many bytes were `left` in its journal at the end, which is infinite where nobody says.
     """
 
     stages: list[list[Measured]]
@@ -118,6 +120,7 @@ class Run(msgspec.Struct):
     scans: int
     counted: int
     started: float
+    left: float
 
 
 @contextmanager
@@ -193,11 +196,23 @@ def run(suite: Suite, setup: Setup, folder: Path, delay: float = 0) -> Run:
                     watch.begin()
                     stages.append(run_locust(there, known, stage, number, folder))
             hits = looked_for(port, sample)
+            left = undrained(Path(environ["QUIETZONE_DATA"]) / "journal")
         answered = sum(answered_scans(kinds) for kinds in stages)
         with opened(environ) as services:
             wanted = suite.scans + answered
             counted = wait_until_counted(lambda: _stored(services, sample), wanted)
-    return Run(stages, watch, hits, wanted, counted, started)
+    return Run(stages, watch, hits, wanted, counted, started, left)
+
+
+def undrained(journal: Path) -> float:
+    """The bytes that the service's own drainer has still to store, after 10 s at most."""
+    deadline = time.monotonic() + 10
+    while True:
+        known = status(journal)
+        left = math.inf if known is None else known.backlog
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.1)
 
 
 def answered_scans(measured: list[Measured]) -> int:
@@ -239,6 +254,9 @@ def judge(suite: Suite, run: Run) -> Iterator[Line]:
     failed = f"{every.num_failures} of {every.num_requests}"
     yield Line("failures", f"<= {limit:.1%}", failed, ratio <= limit)
     yield Line("scans counted", f"all {run.scans}", str(run.counted), run.counted == run.scans)
+    yield Line("left in the journal", "0 bytes", f"{run.left:,} bytes", not run.left)
+    seen = len(run.watch.looks)
+    yield Line("workers", f"the same {WORKERS}", f"{seen} seen", seen == WORKERS)
     for name, share in suite.hits.items():
         hits, misses = run.hits.get(name, (0, 0))
         looks = hits + misses

@@ -70,6 +70,7 @@ class Tracing:
     def _new_id(self) -> str:
         """An id that nobody has had, as random as a UUID."""
         # PERF: to ask the system takes 2 of the 30 µs of a redirect, so it is asked for many.
+        # NOTE: by workers alone; what was drawn before they part, all of them would give.
         try:
             return self._ids.pop()
         except IndexError:

@@ -667,11 +667,11 @@ class CodeRepository(_Repository):
         )
         self._by_slug = connections.sql(f"{one} WHERE c.slug_key = ?")
         self._by_id = connections.sql(f"{one} WHERE c.id = ? AND NOT c.deleted")
-        # PERF: an index alone tells the first number, in a third of the time that it takes to look
-        # at each code (18 ms rather than 61 for 300,000); few are deleted and still there.
+        # PERF: indexes alone tell both numbers, in a third of the time that it takes to look at
+        # each code (18 ms rather than 61 for 300,000).
         self._count = connections.sql(
-            "SELECT (SELECT COUNT(*) FROM codes WHERE organization_id = ?) - (SELECT COUNT("
-            "CASE WHEN organization_id = ? THEN 1 END) FROM codes WHERE deleted)"
+            "SELECT (SELECT COUNT(*) FROM codes WHERE organization_id = ?)"
+            " - (SELECT COUNT(*) FROM codes WHERE organization_id = ? AND deleted)"
         )
 
     def add(self, codes: Sequence[Code]) -> None:

@@ -323,7 +323,7 @@ class Code(Model):
         indexes = ((("organization", "created_at"), False),)
 
 
-Code.add_index(Code.index(Code.deleted, where=SQL("deleted"), name="codes_deleted"))
+Code.add_index(Code.index(Code.organization, where=SQL("deleted"), name="codes_deleted"))
 
 
 class Logo(Model):

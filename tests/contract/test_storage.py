@@ -59,6 +59,7 @@ MIGRATIONS = [
     "0011_second_factors",
     "0012_audit",
     "0013_key_makers",
+    "0014_deleted_codes",
 ]
 NOW = datetime(2026, 3, 29, 1, 2, 3, 456789, tzinfo=UTC)
 

@@ -29,5 +29,7 @@ def test_a_service_that_is_slowed_on_purpose_misses_its_targets(tmp_path: Path) 
     summary = (tmp_path / "report" / "summary.md").read_text(encoding="utf-8")
     assert "| 24 people: scan | p95 <= 250 ms" in summary
     assert "**miss**" in summary
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert '<tr class="miss"><td>24 people: scan<td>p95 &lt;= 250 ms' in page
     for name in ("stage-1.svg", "stage-1.html", "memory.svg"):
         assert (tmp_path / "report" / name).stat().st_size > 1000, name

@@ -115,6 +115,7 @@ def test_asking_for_pending_migrations_makes_no_file(tmp_path: Path) -> None:
         "0011_second_factors",
         "0012_audit",
         "0013_key_makers",
+        "0014_deleted_codes",
     ]
     backend.storage.close()
 

@@ -44,9 +44,9 @@ def measured(name: str, times: dict[float, int], failures: int = 0) -> Measured:
 def a_run(**changes: Any) -> Run:
     """One in which everything is as it should be, but for the changes."""
     watch = Watch(0)
-    watch.looks = {1: [Look(at, 80.0, 60.0, 20) for at in range(100)]}
+    watch.looks = {pid: [Look(at, 80.0, 60.0, 20) for at in range(100)] for pid in (1, 2)}
     kinds = [measured("scan", {5: 95, 50: 5}), measured("image", {10: 20})]
-    good = Run([kinds], watch, {"image": (95, 5)}, scans=200, counted=200, started=0.9)
+    good = Run([kinds], watch, {"image": (95, 5)}, scans=200, counted=200, started=0.9, left=0)
     for name, value in changes.items():
         setattr(good, name, value)
     return good
@@ -58,7 +58,7 @@ def missed(run: Run, suite: Suite = SUITE) -> list[str]:
 
 def watching(*looks: Look) -> Watch:
     watch = Watch(0)
-    watch.looks = {1: list(looks)}
+    watch.looks = {1: list(looks), 2: list(looks)}
     return watch
 
 
@@ -80,6 +80,8 @@ def test_nothing_is_missed_where_all_is_well() -> None:
         ("10 people: all", {"stages": [[measured("scan", {5: 99})]]}),
         ("10 people: all", {"stages": [[measured("scan", {5: 997, 301: 3})]]}),
         ("start-up", {"started": 1.1}),
+        ("left in the journal", {"left": 1}),
+        ("left in the journal", {"left": float("inf")}),
         ("failures", {"stages": [[measured("scan", {5: 150}, failures=1)]]}),
         ("scans counted", {"counted": 199}),
         ("scans counted", {"counted": 201}),
@@ -111,7 +113,17 @@ def test_what_is_not_asked_for_is_not_held_against_anything() -> None:
         stages=(),
     )
     told = [line.what for line in judge(plain, a_run(stages=[]))]
-    assert told == ["failures", "scans counted"]
+    assert told == ["failures", "scans counted", "left in the journal", "workers"]
+
+
+def test_a_worker_that_was_replaced_is_missed() -> None:
+    run = a_run()
+    run.watch.looks[3] = run.watch.looks[1]
+    assert missed(run) == ["workers"]
+
+
+def test_where_nothing_was_seen_nothing_is_met() -> None:
+    assert missed(a_run(watch=Watch(0))) == ["workers", "worker memory", "worker memory grows"]
 
 
 def test_memory_that_settles_does_not_grow() -> None:
