@@ -22,7 +22,7 @@ export PATH := $(PATH):/usr/sbin:$(or $(lastword $(sort $(wildcard /usr/lib/post
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format load bench bench-drawing bench-shares bench-analytics bench-cache \
-	bench-peers bench-growth bench-failures lock audit clean system
+	bench-paths bench-peers bench-growth bench-failures lock audit clean system
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -55,6 +55,9 @@ bench: $(VENV)/.installed-dev ## run every benchmark that has a target (hours)
 
 bench-drawing: $(VENV)/.installed-dev ## time the drawing of codes beside other programs
 	$(BIN)/python -m loadtests.drawing
+
+bench-paths: $(VENV)/.installed-dev ## time what the hot paths cost inside of a worker
+	$(BIN)/python -m loadtests.paths
 
 bench-peers: $(VENV)/.installed-dev ## time requests beside bare Falcon, nginx, segno and qrcode
 	$(BIN)/python -m loadtests.peers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import accumulate
 
 from core.domain.accounts import OrganizationDraft, Role
@@ -27,7 +28,8 @@ _COUNTRIES = ("DE", "AT", "CH", "NL", "")
 _BOT_SHARE = 0.06
 
 
-def popularity(number: int) -> list[float]:
+@cache
+def popularity(number: int) -> Sequence[float]:
     """Cumulative weights by Zipf's law: what stands at place n is asked for 1/n as often."""
     return list(accumulate(1 / rank for rank in range(1, number + 1)))
 

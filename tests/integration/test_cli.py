@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -136,6 +137,22 @@ def test_the_command_that_is_installed_does_the_same_in_a_process_of_its_own(
     done = installed.apart(*words, stdin="a long pass phrase\n")
     assert done.returncode == 0, done.stderr
     assert told in done.stdout
+
+
+def test_another_program_that_serves_becomes_gunicorn(
+    installed: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    became: list[list[str]] = []
+
+    def become(_: str, words: list[str]) -> None:
+        became.append(words)
+        raise SystemExit
+
+    monkeypatch.setattr(os, "execv", become)
+    assert installed("serve").returncode == 0
+    assert became == [
+        [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
+    ]
 
 
 def test_migrate_check_exits_1_until_migrated(quietzone: Shell) -> None:
