@@ -41,8 +41,8 @@ class Machine(msgspec.Struct, frozen=True):
     in a second by the one process of a machine that drains into a database. A memcached answers
     `looked_up` questions in a second (a cautious guess), of which each scan is reckoned to ask one
     (far too many, since redirects ask none). A worker takes `worker_mb`, a scan `scan_bytes` in the
-    database and `journal_bytes` in the journal. The busiest second has `peak` times as many scans as the average one, and no core is to be busier than
-    `busy` in it.
+    database and `journal_bytes` in the journal. The busiest second has `peak` times as many scans
+    as the average one, and no core is to be busier than `busy` in it.
     """
 
     per_core: float
