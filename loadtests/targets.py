@@ -41,16 +41,17 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[suites.NAME]`: what is stored before, who comes, and what the service must hold.
 
-    `hits` are shares of what the service has looked for in its cache, by namespace. `start_s` are
-    the seconds until it is ready, with a database that was made before. `worker_mb` is what a
-    worker may take of memory, `growth_mb_per_hour` how much more of it once a third of the last
-    stage is over, and `descriptors` how many more open files then.
+    The share `failure_ratio` of the requests may fail. `hits` are shares of what the service has
+    looked for in its cache, by namespace. `start_s` are the seconds until it is ready, with a
+    database that was made before. `worker_mb` is what a worker may take of memory,
+    `growth_mb_per_hour` how much more of it once a third of the last stage is over, and
+    `descriptors` how many more open files then.
     """
 
     codes: int
     scans: int
+    failure_ratio: float
     stages: tuple[Stage, ...]
-    failure_ratio: float = 0.0
     hits: dict[str, float] = {}
     start_s: float | None = None
     worker_mb: float | None = None

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SUITE = Suite(
     codes=10,
     scans=100,
+    failure_ratio=0,
     stages=(
         Stage(
             users=10,
