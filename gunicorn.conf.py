@@ -13,6 +13,7 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import gc  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
 import re  # noqa: E402
@@ -181,6 +182,10 @@ def on_reload(server: Any) -> None:
 
 def when_ready(server: Any) -> None:
     """Do what is done once for all workers."""
+    # PERF: what there is by now stays. Workers need not look at it, and go on sharing the memory:
+    # to look at an object writes into it.
+    gc.freeze()
+    gc.enable()
     server.app.wsgi().services.begin()
 
 
