@@ -1,18 +1,24 @@
 """The `quietzone` command."""
 
+# ruff: noqa: E402
+
 from __future__ import annotations
 
-import gc
 import sys
 
-from gevent import monkey
+_BECOMES_SERVER = sys.argv[1:] == ["serve"] and sys.argv[0].endswith(("/quietzone", "/cli.py"))
 
-if sys.argv[1:] == ["serve"] and sys.argv[0].endswith(("/quietzone", "/cli.py")):
+if _BECOMES_SERVER:
     # NOTE: this must come before all else where this process is to become the server; why, says
     # gunicorn.conf.py.
+    from gevent import monkey
+
     monkey.patch_all()
+
     # PERF: to look for cycles among what is imported takes 0.05 s; gunicorn.conf.py turns it on
     # again.
+    import gc
+
     gc.disable()
 
 import getpass
@@ -121,8 +127,8 @@ def serve() -> None:
     if config is None:
         raise ConfigurationError(f"{_GUNICORN_CONFIGS[0]} is missing; install Quietzone anew")
     words = ["--config", str(config)]
-    if not monkey.is_module_patched("threading"):
-        # Somebody else's program has called this one.
+    if not _BECOMES_SERVER:
+        # Somebody else's program has called this one, and is not fit for it.
         os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *words])
     # PERF: to start another Python, which imports everything anew, would take 0.9 s of 1.7.
     sys.argv[1:] = words
