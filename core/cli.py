@@ -145,7 +145,7 @@ def _check() -> None:
             services.enrichment.check()
         except StorageUnavailable as error:
             # A database that is away now may be back in a moment; gunicorn does not wait for it.
-            click.echo(f"Warning: {error}", err=True)
+            click.echo(f"Warning: {error} ({error.__cause__})", err=True)
 
 
 @main.command()

@@ -306,7 +306,9 @@ class Worker(GeventWorker):  # type: ignore[misc, unused-ignore]
         try:
             self._answer(listener_name, req, sock, addr)
         except (gevent.GreenletExit, SystemExit):
-            pass
+            # NOTE: gunicorn would go on with the next request, whose answer would be taken for the
+            # rest of this one. A worker that leaves ends its greenlets so.
+            raise StopIteration from None
         finally:
             sock.begin_head()
             # NOTE: where the next request has come already, gevent would go on with it: a client

@@ -288,7 +288,8 @@ def kills(folder: Path, wanted: Failures, scale: Scale) -> Iterator[Line]:
         hit = kill_at_random(victim, load, scale.kills, scale.scans)
         # Nobody scans any more.
         load.__exit__()
-        figures = load.figures(load.wait_until_drained())
+        # While the drainer is killed again and again, little is stored.
+        figures = load.figures(load.wait_until_drained(60 + scale.scans / 2000))
     told = f"{figures.lost} of {figures.answered:,}, {figures.unknown:,} cut off"
     minutes = (time.monotonic() - began) / 60
     yield Line(

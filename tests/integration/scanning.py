@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.integration.service import Service
+from tests.integration.service import PATIENCE, Service
 
 CLIENTS = 6
 CODES = 5
@@ -140,10 +140,10 @@ class Load:
             exported.count(b"\n") - 1,
         ]
 
-    def wait_until_drained(self) -> list[tuple[int, int]]:
+    def wait_until_drained(self, patience: float = PATIENCE) -> list[tuple[int, int]]:
         """What is counted once nothing is left in the journal that is not."""
         # A file is removed once it is finished and stored.
-        self._service.wait_until(lambda: not list(self._service.journal.glob("*.scans")))
+        self._service.wait_until(lambda: not list(self._service.journal.glob("*.scans")), patience)
         return self.stats()
 
     def figures(self, counted: list[tuple[int, int]]) -> Figures:

@@ -179,9 +179,9 @@ class Service:
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
-    def wait_until(self, condition: Callable[[], bool]) -> None:
+    def wait_until(self, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
         """Wait for `condition`; fails with the service's log when patience ends."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while not condition():
             if time.monotonic() > deadline:
                 raise AssertionError(f"waited in vain; the service's log:\n{self.log}")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from gevent import GreenletExit
 from gunicorn.config import Config
 from gunicorn.http.errors import InvalidResponseHeader
+from gunicorn.http.parser import RequestParser
 
 from core import wire
-from core.wire import Answer, Settled
+from core.settings import Http, Settings
+from core.wire import Answer, Settled, Wire, Worker
 
 
 class Client:
@@ -22,12 +26,27 @@ class Client:
     def sendall(self, data: bytes) -> None:
         self.pieces.append(bytes(data))
 
+    def settimeout(self, seconds: float) -> None:
+        assert seconds > 0
+
     @property
     def received(self) -> tuple[str, list[str], bytes]:
         """The status line, the other lines of the head, and the body."""
         head, _, body = b"".join(self.pieces).partition(b"\r\n\r\n")
         status, *lines = head.decode("latin-1").split("\r\n")
         return status, lines, body
+
+
+class Application:
+    """One that a worker may serve."""
+
+    settings = Settings()
+
+    def __init__(self, answer: Callable[..., Iterator[bytes]]) -> None:
+        self.answer = answer
+
+    def __call__(self, environ: object, start: Any) -> Iterator[bytes]:
+        return self.answer(environ, start)
 
 
 class Asked:
@@ -150,6 +169,30 @@ def test_no_more_are_remembered_than_there_is_room_for(
     answer(client, b"x", headers=tuple(("vary", str(number)) for number in range(9)))
     assert len(wire._sound) == 3
     assert b"".join(client.pieces).count(b"vary: ") == 9
+
+
+@pytest.mark.parametrize(
+    ("end", "sent"), [(GreenletExit, b"half"), (GreenletExit, b""), (SystemExit, b"")]
+)
+def test_nothing_is_answered_after_a_request_that_was_not_finished(
+    client: Client, end: type[BaseException], sent: bytes
+) -> None:
+    def leave(environ: object, start: Any) -> Iterator[bytes]:
+        start("200 OK", [("content-length", "9")])
+        yield sent
+        raise end
+
+    worker = object.__new__(Worker)
+    vars(worker).update(
+        {"cfg": Settled(Config()), "wsgi": Application(leave), "alive": True, "_tells": False}
+        | {"nr": 0, "max_requests": 9, "log": logging.getLogger()}
+    )
+    address = ("127.0.0.1", 9)
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = next(RequestParser(worker.cfg, iter([head]), address))
+    with pytest.raises(StopIteration):
+        worker.handle_request(address, request, Wire(client, Http()), address)
+    assert client.received[2] == sent
 
 
 def test_settings_are_those_of_gunicorn_but_for_whom_it_trusts() -> None:

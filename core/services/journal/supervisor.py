@@ -55,7 +55,10 @@ class Supervisor:
         while not self._stop.is_set():
             if child is None or child.poll() is not None:
                 if child is not None and time.monotonic() - started < _TOO_SOON:
-                    self._complain(f"the drainer has ended with {child.returncode}; trying again")
+                    # With 0 it was told to end, and so, most often, will this process be.
+                    if child.returncode:
+                        told = f"the drainer has ended with {child.returncode}; trying again"
+                        self._complain(told)
                     self._stop.wait(_TOO_SOON)
                 try:
                     child = self._start()
