@@ -233,7 +233,13 @@ def database(folder: Path, wanted: Failures, scale: Scale) -> Iterator[Line]:
     """PostgreSQL stopped for a while, and what visitors see of it."""
     server = Postgres(durable=True)
     try:
-        with running(folder, server.dsn()) as here, People(here.port) as visitors:
+        with (
+            running(folder, server.dsn()) as here,
+            People(here.port, visit=1) as early,
+            People(here.port) as visitors,
+        ):
+            # Each over a connection of its own, so that every worker knows every code.
+            early.ask(Due(0, scan) for scan in itertools.islice(here.redirects(), 100 * KNOWN))
 
             def stop() -> None:
                 time.sleep(BEFORE)
@@ -245,7 +251,7 @@ def database(folder: Path, wanted: Failures, scale: Scale) -> Iterator[Line]:
             asked = visitors.ask_during(stop, here.redirects(), STEADY)
             what = f"database: redirects, {scale.away_seconds:g} s without PostgreSQL"
             yield failed(what, wanted, visitors, p99=milliseconds(asked, "redirect", 99))
-            yield lost("database: scans lost", wanted, here, visitors)
+            yield lost("database: scans lost", wanted, here, early, visitors)
     finally:
         server.stop()
 

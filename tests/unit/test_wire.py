@@ -29,6 +29,9 @@ class Client:
     def settimeout(self, seconds: float) -> None:
         assert seconds > 0
 
+    def shutdown(self, how: int) -> None:
+        raise OSError("nobody is there any more")
+
     @property
     def received(self) -> tuple[str, list[str], bytes]:
         """The status line, the other lines of the head, and the body."""
