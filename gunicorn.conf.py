@@ -148,6 +148,9 @@ def on_starting(server: Any) -> None:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    # Another one, beside this one (SIGUSR2), is started in the same way. What gunicorn would start
+    # has its own folder before all others, where `http` is another module.
+    server.START_CTX["args"] = [sys.executable, "-m", "core.cli", "serve"]
     os.register_at_fork(
         before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _ENDING),
         after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _ENDING),

@@ -159,11 +159,11 @@ class Service:
 
     def workers(self) -> list[int]:
         """The process ids of the workers."""
-        return _children(self.process.pid)
+        return children(self.process.pid)
 
     def drainers(self) -> list[int]:
         """The process ids of what the workers have started: the drainer."""
-        return [pid for worker in self.workers() for pid in _children(worker)]
+        return [pid for worker in self.workers() for pid in children(worker)]
 
     def kill_one_worker(self) -> None:
         """`kill -9` a worker, and wait until gunicorn has started another."""
@@ -204,7 +204,8 @@ class Service:
         return match.group(1)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -22,7 +22,7 @@ from core.domain.codes import MAX_LOCATION, location
 from core.domain.scans import Scan
 from core.services.exports import PAGE
 from core.settings import load
-from tests.integration.service import PATIENCE, ROOT, Answer, Service
+from tests.integration.service import PATIENCE, ROOT, Answer, Service, children
 from tests.servers import Postgres
 
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile Safari/604.1"
@@ -378,6 +378,26 @@ def test_a_worker_that_is_told_to_end_before_it_listens_does_so(service: Service
     early = min(new)
     os.kill(early, signal.SIGTERM)
     service.wait_until(lambda: early not in service.workers())
+
+
+def test_another_master_takes_over(tmp_path: Path) -> None:
+    with Service(tmp_path) as service:
+        os.kill(service.process.pid, signal.SIGUSR2)
+
+        def masters() -> list[int]:
+            """What the first one has started that has workers of its own: no worker has so many."""
+            return [pid for pid in service.workers() if len(children(pid)) > 1]
+
+        service.wait_until(lambda: bool(masters()))
+        (new,) = masters()
+        try:
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.wait(PATIENCE) == 0
+            assert service.request("GET", "/health/ready").status == 200
+        finally:
+            os.kill(new, signal.SIGTERM)
+        service.wait_until(lambda: not service.accepts())
+        assert "Traceback" not in service.log
 
 
 def test_a_drainer_that_is_told_to_end_does_so_and_is_replaced(service: Service) -> None:
