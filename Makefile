@@ -50,7 +50,7 @@ format: $(VENV)/.installed-dev ## put the code into shape
 load: $(VENV)/.installed-dev ## run a load suite: SUITE=smoke, targets, spike or soak; SETUP=production
 	$(BIN)/python -m loadtests.suites $(SUITE) --setup $(SETUP) --report reports/$(SUITE)-$(SETUP)
 
-bench: $(VENV)/.installed-dev ## run every benchmark that has a target (hours)
+bench: $(VENV)/.installed-dev ## run every benchmark that has a target (over an hour)
 	$(BIN)/python -m loadtests.bench
 
 bench-drawing: $(VENV)/.installed-dev ## time the drawing of codes beside other programs

@@ -36,6 +36,7 @@ from core.settings import load  # noqa: E402
 T = TypeVar("T")
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+"""What tells a process to end."""
 
 _GIVING_WAY = 10
 """The nice value of threads that give way; the usual one is 0."""

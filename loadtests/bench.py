@@ -1,8 +1,8 @@
 """Every benchmark that has a target, one after the other, and what came of each.
 
-It wants a machine that does nothing else, for two hours. Each part may be run by itself. In the end
-stands, for each part, how many of its rows are `ok`, and which `miss` their target; the exit code
-is 1 where there is one. Run it from the root of the repository:
+It wants a machine that does nothing else, for an hour and a quarter. Each part may be run by
+itself. In the end stands, for each part, how many of its rows are `ok`, and which `miss` their
+target; the exit code is 1 where there is one. Run it from the root of the repository:
 
     .venv/bin/python -m loadtests.bench
 """

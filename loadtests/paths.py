@@ -40,12 +40,10 @@ from core.settings import load
 from loadtests.sample import Sample
 from loadtests.seed import seed
 from loadtests.settings import environment
-from loadtests.shares import Bare, BareFile, BareRedirect
+from loadtests.shares import PHONE, Bare, BareFile, BareRedirect
 from loadtests.slow_clients import free_port
 
 ROUNDS, CALLS, PROFILED = 15, 1000, 5000
-PASSWORD = "a quiet phrase of mine"
-PHONE = "Mozilla/5.0 (Linux; Android 15; Pixel 9) Chrome/130.0 Mobile Safari/537.36"
 
 Application = falcon.App[Any, Any]
 
@@ -80,8 +78,9 @@ class Asked(NamedTuple):
 def asked(name: str, url: str, status: str, *headers: tuple[str, str]) -> Asked:
     """A request as gunicorn hands it over."""
     path, _, query = url.partition("?")
+    phone = dict(line.split(": ", 1) for line in PHONE)
     environ = falcon.testing.create_environ(
-        path, query_string=query, headers=[("User-Agent", PHONE), *headers]
+        path, query_string=query, headers={**phone, **dict(headers)}
     )
     # What Falcon's own tests leave out, and gunicorn gives.
     return Asked(name, {**environ, "RAW_URI": url, "wsgi.errors": io.StringIO()}, status)
@@ -144,7 +143,7 @@ def main() -> int:
         services = app.services
         services.open()
         try:
-            sample = seed(services, 20, 1000, PASSWORD)
+            sample = seed(services, 20, 1000, "a quiet phrase of mine")
             draft = ApiKeyDraft("Paths", Role.ANALYST)
             key, _ = services.organizations.add_key(UUID(sample.organization), draft, by=OPERATOR)
             requests = list(paths(app, sample, key))
@@ -160,7 +159,7 @@ def main() -> int:
                 for _ in range(ROUNDS):
                     theirs.append(microseconds(request, other))
                     ours.append(microseconds(request, app))
-                # PERF: the fastest round is the one in which nobody else ran.
+                # The fastest round is the one in which nobody else ran.
                 least, own = min(theirs), min(ours)
                 print(f"{request.name:<24}  {least:5.1f}  {own:5.1f}  {own - least:5.1f}")
         finally:

@@ -2,9 +2,9 @@
 
 Redirects, images from a cache, 304 and timelines are asked of Quietzone, of a Falcon application
 that does nothing but answer the same, under gunicorn's own worker class for gevent and under ours
-(the limit of this stack), and of
-nginx with files (the outer limit). Images that nobody has asked for before are asked of Quietzone
-and of Falcon applications that draw each with segno or with qrcode and Pillow, as a script would.
+(the limit of this stack), and of nginx with files (the outer limit). Images that nobody has asked
+for before are asked of Quietzone and of Falcon applications that draw each with segno or with
+qrcode and Pillow, as a script would.
 Each has one worker, is asked by turns over the same number of connections, and is judged by how
 many requests it answers in a second of its worker's processor time, since whoever asks may be
 slower than it. It prints the table of `docs/performance.md`. Run it from the root of the

@@ -51,6 +51,11 @@ class Watch:
         self._since = time.monotonic() - self.began
 
     @property
+    def first_mb(self) -> float:
+        """The most that one of them took at its first look; infinite where none was seen."""
+        return max((looks[0].mb for looks in self.looks.values()), default=math.inf)
+
+    @property
     def most_mb(self) -> float:
         """The most that one of them took; infinite where none was seen."""
         return max((look.mb for looks in self.looks.values() for look in looks), default=math.inf)

@@ -22,7 +22,6 @@ from loadtests.targets import Suite
 _STYLE = CleanStyle(background="#ffffff", plot_background="#ffffff", font_family="sans-serif")
 CHART = {"style": _STYLE, "width": 900, "height": 420, "js": (), "legend_at_bottom": True}
 
-
 _PAGE = """\
 # Suite {{ name }}, {{ setup }}
 
@@ -31,8 +30,8 @@ _PAGE = """\
 
 | what | target | measured | verdict |
 | --- | --- | --- | --- |
-{% for line in lines -%}
-| {{ line.what }} | {{ line.target }} | {{ line.measured }} | {{ line.met | verdict }} |
+{% for row in lines -%}
+| {{ row.what }} | {{ row.target }} | {{ row.measured }} | {{ "ok" if row.met else "**miss**" }} |
 {% endfor %}
 {% for title, rate, number in stages -%}
 ## {{ title }}
@@ -59,9 +58,9 @@ _HTML = """\
 {{ suite.codes }} codes and {{ suite.scans }} scans were stored before.
 <table>
 <tr><th>what<th>target<th>measured<th>verdict
-{% for line in lines -%}
-<tr{% if not line.met %} class="miss"{% endif %}><td>{{ line.what }}<td>{{ line.target }}
-<td>{{ line.measured }}<td>{{ "ok" if line.met else "miss" }}
+{% for row in lines -%}
+<tr{% if not row.met %} class="miss"{% endif %}><td>{{ row.what }}<td>{{ row.target }}
+<td>{{ row.measured }}<td>{{ "ok" if row.met else "miss" }}
 {% endfor -%}
 </table>
 {% for title, rate, number in stages -%}
@@ -105,7 +104,6 @@ def write(
     }
     for file, source, escapes in (("summary.md", _PAGE, False), ("index.html", _HTML, True)):
         environment = Environment(autoescape=escapes, keep_trailing_newline=True)
-        environment.filters["verdict"] = lambda met: "ok" if met else "**miss**"
         (folder / file).write_text(environment.from_string(source).render(told), encoding="utf-8")
 
 

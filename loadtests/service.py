@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
+
+N = TypeVar("N", int, float)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -153,7 +155,7 @@ def scans_of_codes(client: Client, organization: str) -> int:
     return sum(int(code["scans_total"]) for code in page["items"])
 
 
-def wait_until_counted(count: Callable[[], int], wanted: int) -> int:
+def wait_until_counted(count: Callable[[], N], wanted: int) -> N:
     """What is counted, once it is as much as wanted, or after 30 s."""
     deadline = time.monotonic() + 30
     while True:

@@ -3,12 +3,12 @@
 One worker of gunicorn answers for each: Quietzone, which knows codes, caches and keys, and records
 and drains every scan; and a Falcon application that does nothing but answer the same, under the
 worker class that gunicorn itself has for gevent. (The last column tells the share of what it does
-under Quietzone's own worker class, `core.wire`, which is faster.) They are
-asked the same things by turns, over the same number of connections that stay open: for one code to
-be scanned, and for the images of one code after another. What counts is how many requests a worker
-answers in a second of its processor's time (of Linux' /proc), since whoever asks may be slower than
-it; what memcached takes itself is not in it. The exit code is 1 where a share misses
-`loadtests/targets.toml` or a scan was miscounted. Run it from the root of the repository:
+under Quietzone's own worker class, `core.wire`, which is faster.) They are asked the same things by
+turns, over the same number of connections that stay open: for one code to be scanned, and for the
+images of one code after another. What counts is how many requests a worker answers in a second of
+its processor's time (of Linux' /proc), since whoever asks may be slower than it; what memcached
+takes itself is not in it. The exit code is 1 where a share misses `loadtests/targets.toml` or a
+scan was miscounted. Run it from the root of the repository:
 
     .venv/bin/python -m loadtests.shares
 """
